@@ -1,0 +1,1 @@
+//! UEFI boot entries and their order; BIOS machines need nothing.

@@ -1,0 +1,1 @@
+//! The command line: run, inventory, write-image, erase (DESIGN 7).

@@ -1,0 +1,1 @@
+//! The client of the coordinator: lookup and heartbeat, with their retry rules.

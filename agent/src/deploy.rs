@@ -1,0 +1,1 @@
+//! From an order and an inventory to a list of actions; pure.

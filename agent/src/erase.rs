@@ -1,0 +1,1 @@
+//! Erasing disks, and what was proven of it.

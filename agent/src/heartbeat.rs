@@ -1,0 +1,1 @@
+//! The loop that must not die: beat, take the order, carry progress and reports.

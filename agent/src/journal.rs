@@ -1,0 +1,1 @@
+//! What must survive a restart of the agent within one boot: token, boot identifier, unacknowledged reports, order.

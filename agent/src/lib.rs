@@ -1,0 +1,20 @@
+//! The Ironwright agent: everything that needs the hardware. `main.rs` only picks what to run.
+
+pub mod boot;
+pub mod cli;
+pub mod config;
+pub mod configdrive;
+pub mod coordinator;
+pub mod deploy;
+pub mod erase;
+pub mod heartbeat;
+pub mod image;
+pub mod inventory;
+pub mod journal;
+pub mod layout;
+pub mod order;
+pub mod report;
+pub mod root_device;
+pub mod supervisor;
+pub mod sys;
+pub mod tls;

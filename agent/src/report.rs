@@ -1,0 +1,1 @@
+//! Error chains, throttled progress, the tail of the log.

@@ -1,0 +1,1 @@
+//! Ironic's root device hints: exactly one disk, or why not.

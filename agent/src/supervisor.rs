@@ -1,0 +1,1 @@
+//! PID 1: mounts, modules, network, and an agent that is always running.

@@ -1,0 +1,78 @@
+//! Disks: the trait every writer and reader goes through, and the real thing behind it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A disk or a file standing for one. Offsets and lengths are bytes and need no alignment; an implementation bounces what
+/// the device cannot take directly.
+pub trait BlockDevice: Send + Sync + std::fmt::Debug {
+    /// The device node or file.
+    fn path(&self) -> &Path;
+    /// Capacity in bytes.
+    fn bytes(&self) -> u64;
+    /// Logical sector size in bytes: 512 or 4096.
+    fn sector_bytes(&self) -> u32;
+    /// Reads exactly `buffer.len()` bytes.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError>;
+    /// Writes all of `bytes`.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError>;
+    /// Makes `[offset, offset + bytes)` read as zeros.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    fn zero(&self, offset: u64, bytes: u64) -> Result<(), DiskError>;
+    /// Everything written before is on stable storage after this.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    fn flush(&self) -> Result<(), DiskError>;
+}
+
+/// What was attempted on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskOp {
+    /// Opening it for exclusive use.
+    Open,
+    /// Reading.
+    Read,
+    /// Writing.
+    Write,
+    /// Zeroing.
+    Zero,
+    /// Flushing.
+    Flush,
+}
+
+impl std::fmt::Display for DiskOp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Zero => "zero",
+            Self::Flush => "flush",
+        })
+    }
+}
+
+/// A disk operation that failed, with enough to find the sector.
+#[derive(Debug, thiserror::Error)]
+#[error("{op} of {bytes} bytes at offset {offset} on {}", device.display())]
+pub struct DiskError {
+    /// Device node or file.
+    pub device: PathBuf,
+    /// What was attempted.
+    pub op: DiskOp,
+    /// Bytes from the start of the device.
+    pub offset: u64,
+    /// Length of the operation in bytes.
+    pub bytes: u64,
+    /// The kernel's answer.
+    pub source: io::Error,
+}

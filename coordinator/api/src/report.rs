@@ -1,0 +1,120 @@
+//! What an agent reports while it works.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::evidence::Evidence;
+
+/// One fact about an order that must not be lost. Sent until acknowledged.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Report {
+    /// Counts the reports of one boot from 1, over all its orders and agent restarts.
+    pub seq: u64,
+    /// The order.
+    pub order_id: Uuid,
+    /// The order's attempt.
+    pub attempt: u32,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened to an order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A step begins. The agent waits for the acknowledgement before it changes anything.
+    StepStarted {
+        /// Step name.
+        step: String,
+    },
+    /// A step ended well.
+    StepEnded {
+        /// Step name.
+        step: String,
+        /// Its proof, if it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        evidence: Option<Evidence>,
+    },
+    /// The whole order ended well.
+    Finished,
+    /// The order ended badly; nothing more happens to it in this boot.
+    Failed(Failure),
+    /// From a newer agent.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A failure with who must act and what to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The step that failed; empty when planning refused the order.
+    #[serde(default)]
+    pub step: String,
+    /// The whole error chain, outermost first, joined with `: `.
+    pub message: String,
+    /// What to do next, one sentence.
+    #[serde(default)]
+    pub remedy: String,
+    /// Who can mend it.
+    #[serde(default)]
+    pub blame: Blame,
+}
+
+/// Who can mend a failure.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blame {
+    /// The order: its author must change it.
+    Order,
+    /// Something between machine and server: trying again may help.
+    Environment,
+    /// The machine's hardware.
+    Hardware,
+    /// The agent itself.
+    #[default]
+    #[serde(other)]
+    Internal,
+}
+
+/// A step of an order as the coordinator stored it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// Step name.
+    pub step: String,
+    /// The attempt that began it.
+    pub attempt: u32,
+    /// Whether its end was reported; a step with a start and no end is in doubt.
+    pub ended: bool,
+    /// Its proof.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+}
+
+/// A picture of the work in progress.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The order this belongs to.
+    #[serde(default)]
+    pub order_id: Option<Uuid>,
+    /// Step name.
+    #[serde(default)]
+    pub step: String,
+    /// Bytes done.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Bytes in all, when known.
+    #[serde(default)]
+    pub total: Option<u64>,
+    /// Bytes a second, over the last seconds.
+    #[serde(default)]
+    pub rate: u64,
+    /// Seconds left, when known.
+    #[serde(default)]
+    pub eta_s: Option<u64>,
+    /// The last lines of the agent's log.
+    #[serde(default)]
+    pub log_tail: Vec<String>,
+    /// Resident memory of the agent, bytes, and its peak (`VmHWM`).
+    #[serde(default)]
+    pub rss_peak: u64,
+}

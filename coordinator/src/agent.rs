@@ -1,0 +1,1 @@
+//! What a ramdisk may ask: lookup and heartbeat, the nonce, the token, reports.

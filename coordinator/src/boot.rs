@@ -1,0 +1,1 @@
+//! iPXE scripts, kernel and ramdisk over HTTP, settings for dnsmasq.

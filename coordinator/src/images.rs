@@ -1,0 +1,1 @@
+//! Checks an image source before a node is touched.

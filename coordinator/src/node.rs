@@ -1,0 +1,227 @@
+//! The node record: Ironic's fields under Ironic's names, plus what we track of the work in progress.
+//!
+//! The record is stored as one document (its serde form) beside the columns that lists and filters need.
+//! Nothing here does I/O; [`lifecycle`] is the only place that changes `provision_state`.
+
+pub mod lifecycle;
+
+use std::collections::BTreeMap;
+
+use ironwright_api::{Evidence, Order, Progress, StepRecord};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+pub use lifecycle::ProvisionState;
+
+/// A JSON object.
+pub type Object = Map<String, Value>;
+
+/// Ironic's power states.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PowerState {
+    /// `power on`
+    #[serde(rename = "power on")]
+    On,
+    /// `power off`
+    #[serde(rename = "power off")]
+    Off,
+    /// `error`: the BMC answered that it does not know.
+    #[serde(rename = "error")]
+    Error,
+}
+
+/// One enrolled machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Node {
+    /// Identifier.
+    pub uuid: Uuid,
+    /// Unique name.
+    pub name: Option<String>,
+    /// Hardware type; `ipmi` or `fake-hardware`.
+    pub driver: String,
+    /// BMC address and credentials, boot settings.
+    #[serde(default)]
+    pub driver_info: Object,
+    /// What drivers and the agent remember (masked on the wire).
+    #[serde(default)]
+    pub driver_internal_info: Object,
+    /// Facts about the hardware; `root_device` hints and `capabilities` live here.
+    #[serde(default)]
+    pub properties: Object,
+    /// What to deploy.
+    #[serde(default)]
+    pub instance_info: Object,
+    /// The operator's own notes.
+    #[serde(default)]
+    pub extra: Object,
+    /// The instance on it.
+    #[serde(default)]
+    pub instance_uuid: Option<Uuid>,
+    /// Where in the lifecycle.
+    pub provision_state: ProvisionState,
+    /// Where it is going.
+    #[serde(default)]
+    pub target_provision_state: Option<ProvisionState>,
+    /// When `provision_state` last changed.
+    #[serde(default)]
+    pub provision_updated_at: Option<Timestamp>,
+    /// Last known power state.
+    #[serde(default)]
+    pub power_state: Option<PowerState>,
+    /// Power state being reached.
+    #[serde(default)]
+    pub target_power_state: Option<PowerState>,
+    /// Why the last action failed; cleared when the next one starts.
+    #[serde(default)]
+    pub last_error: Option<String>,
+    /// Whether automation keeps its hands off.
+    #[serde(default)]
+    pub maintenance: bool,
+    /// Why.
+    #[serde(default)]
+    pub maintenance_reason: Option<String>,
+    /// What set maintenance: `power failure`, `clean failure`.
+    #[serde(default)]
+    pub fault: Option<String>,
+    /// Whether cleaning runs between tenants; none: the coordinator's setting.
+    #[serde(default)]
+    pub automated_clean: Option<bool>,
+    /// Scheduling class.
+    #[serde(default)]
+    pub resource_class: Option<String>,
+    /// Refuses undeploy and rebuild.
+    #[serde(default)]
+    pub protected: bool,
+    /// Why.
+    #[serde(default)]
+    pub protected_reason: Option<String>,
+    /// Whether it is on its way out.
+    #[serde(default)]
+    pub retired: bool,
+    /// Why.
+    #[serde(default)]
+    pub retired_reason: Option<String>,
+    /// The clean step in progress.
+    #[serde(default)]
+    pub clean_step: Object,
+    /// The deploy step in progress.
+    #[serde(default)]
+    pub deploy_step: Object,
+    /// Fields of Ironic's record that nothing of ours acts on yet (owner, lessee, description, `*_interface`, …): kept
+    /// and shown as the operator set them.
+    #[serde(default)]
+    pub other: BTreeMap<String, Value>,
+    /// Created.
+    pub created_at: Timestamp,
+    /// Last changed by a request.
+    #[serde(default)]
+    pub updated_at: Option<Timestamp>,
+    /// The work in progress and the machine's boot.
+    #[serde(default)]
+    pub work: Option<WorkRecord>,
+    /// What the last finished work proved, by step.
+    #[serde(default)]
+    pub evidence: Vec<Evidence>,
+    /// Compare-and-set version; the store counts it up at each write.
+    #[serde(default)]
+    pub version: i64,
+}
+
+/// An order being carried out on a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkRecord {
+    /// What the agent is asked to do. Its `attempt` counts the boots; its `steps` are filled from `steps` when sent.
+    pub order: Order,
+    /// How far it is.
+    pub phase: Phase,
+    /// Since when it is in this phase.
+    pub since: Timestamp,
+    /// Steps begun and ended.
+    #[serde(default)]
+    pub steps: Vec<StepRecord>,
+    /// The expected or living boot of the ramdisk.
+    #[serde(default)]
+    pub boot: Boot,
+    /// The agent's last picture of the work (kept in memory between writes).
+    #[serde(default)]
+    pub progress: Option<Progress>,
+    /// The final report was received: `None` not yet, `Some(None)` well, `Some(Some(_))` badly.
+    #[serde(default)]
+    pub outcome: Option<Option<ironwright_api::Failure>>,
+}
+
+/// The phases of work, driven by the reconciler. Each is idempotent: after a restart it is begun again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Boot device to network, power cycled: to be done.
+    StartRamdisk,
+    /// The ramdisk is booting; nothing was heard of it yet.
+    AwaitAgent,
+    /// The agent works.
+    Working,
+    /// The agent finished well; boot device to disk (or power off) is to be done.
+    Finish,
+    /// The work failed; power off is to be done.
+    Abandon,
+}
+
+/// One boot of the ramdisk.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Boot {
+    /// SHA-256 of the one-time nonce of the boot script, hexadecimal; none: no boot is expected.
+    #[serde(default)]
+    pub nonce_sha256: Option<String>,
+    /// The boot identifier that took the nonce.
+    #[serde(default)]
+    pub boot_id: Option<Uuid>,
+    /// SHA-256 of the agent's token, hexadecimal.
+    #[serde(default)]
+    pub token_sha256: Option<String>,
+    /// Address the agent looked up from.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// Last report stored.
+    #[serde(default)]
+    pub acknowledged: u64,
+    /// Last heartbeat.
+    #[serde(default)]
+    pub last_heartbeat: Option<Timestamp>,
+    /// Named moments of this boot: `power_on`, `script`, `kernel`, `ramdisk`, `lookup`, `heartbeat`.
+    #[serde(default)]
+    pub moments: BTreeMap<String, Timestamp>,
+    /// The agent's own clock of its start.
+    #[serde(default)]
+    pub timing: Option<ironwright_api::Timing>,
+}
+
+/// One network port of a node.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Port {
+    /// Identifier.
+    pub uuid: Uuid,
+    /// Its node.
+    pub node_uuid: Uuid,
+    /// MAC address, lower case with colons.
+    pub address: String,
+    /// Whether it boots from the network.
+    #[serde(default = "yes")]
+    pub pxe_enabled: bool,
+    /// The operator's own notes.
+    #[serde(default)]
+    pub extra: Object,
+    /// Other fields of Ironic's record, kept as set.
+    #[serde(default)]
+    pub other: BTreeMap<String, Value>,
+    /// Created.
+    pub created_at: Timestamp,
+    /// Changed.
+    #[serde(default)]
+    pub updated_at: Option<Timestamp>,
+}
+
+fn yes() -> bool {
+    true
+}

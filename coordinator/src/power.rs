@@ -1,0 +1,1 @@
+//! Power and boot device of one machine through its BMC.

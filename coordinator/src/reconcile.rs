@@ -1,0 +1,1 @@
+//! The only place that performs effects; feeds their results back as events.

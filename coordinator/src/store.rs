@@ -1,0 +1,158 @@
+//! Where records live. Nothing else touches storage.
+//!
+//! Every change of a node is compare-and-set by its `version`: a writer that read an older version gets
+//! [`StoreError::Conflict`], reads again and decides again.
+
+pub mod sqlite;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::node::{Node, Port};
+
+/// What a store call returns.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Why a store call failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else wrote the node since it was read.
+    #[error("node {0} was changed by another request")]
+    Conflict(Uuid),
+    /// A unique value is taken.
+    #[error("{what} {value} already exists")]
+    Duplicate {
+        /// `node name`, `node uuid`, `port address`, …
+        what: &'static str,
+        /// The value.
+        value: String,
+    },
+    /// The database refused.
+    #[error("cannot {attempt}")]
+    Database {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The database's answer.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Which nodes a list wants. Empty fields match everything.
+#[derive(Debug, Clone, Default)]
+pub struct NodeFilter {
+    /// By provision state (wire text).
+    pub provision_state: Option<String>,
+    /// By maintenance.
+    pub maintenance: Option<bool>,
+    /// By driver.
+    pub driver: Option<String>,
+    /// By resource class.
+    pub resource_class: Option<String>,
+    /// By instance.
+    pub instance_uuid: Option<Uuid>,
+    /// With (true) or without (false) an instance.
+    pub associated: Option<bool>,
+    /// By fault.
+    pub fault: Option<String>,
+    /// Start after this node.
+    pub marker: Option<Uuid>,
+    /// Column to sort by, default order of creation.
+    pub sort_key: Option<String>,
+    /// Descending.
+    pub descending: bool,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// Which ports a list wants.
+#[derive(Debug, Clone, Default)]
+pub struct PortFilter {
+    /// Of this node.
+    pub node: Option<Uuid>,
+    /// With this address.
+    pub address: Option<String>,
+    /// Start after this port.
+    pub marker: Option<Uuid>,
+    /// At most this many; 0: all.
+    pub limit: usize,
+}
+
+/// The columns a plain list of nodes shows; never reads the documents.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NodeSummary {
+    /// Identifier.
+    pub uuid: Uuid,
+    /// Name.
+    pub name: Option<String>,
+    /// Instance.
+    pub instance_uuid: Option<Uuid>,
+    /// `power on`, `power off`, `error` or none.
+    pub power_state: Option<String>,
+    /// Wire text.
+    pub provision_state: String,
+    /// Maintenance.
+    pub maintenance: bool,
+}
+
+/// One line of a node's history.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// Identifier.
+    pub uuid: Uuid,
+    /// When.
+    pub created_at: Timestamp,
+    /// `INFO` or `ERROR`.
+    pub severity: String,
+    /// What kind, e.g. `provisioning`, `power`, `boot`.
+    pub event_type: String,
+    /// The sentence.
+    pub event: String,
+}
+
+/// The storage of one coordinator, or of many (PostgreSQL).
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Adds a node at version 1.
+    fn create_node<'a>(&'a self, node: &'a Node) -> Answer<'a, Node>;
+    /// The node with this identifier or name.
+    fn node<'a>(&'a self, ident: &'a str) -> Answer<'a, Option<Node>>;
+    /// Writes `node` if its `version` is the stored one; returns it with the new version. `due`: when the reconciler must look
+    /// at it next (none: only when woken by a request).
+    fn update_node<'a>(&'a self, node: &'a Node, due: Option<Timestamp>) -> Answer<'a, Node>;
+    /// Removes a node, its ports, history and inventory.
+    fn delete_node(&self, uuid: Uuid) -> Answer<'_, ()>;
+    /// Whole nodes.
+    fn nodes<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<Node>>;
+    /// Listed columns only.
+    fn node_summaries<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<NodeSummary>>;
+    /// Nodes whose `due` has come, earliest first.
+    fn due(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<Uuid>>;
+    /// The earliest `due` of all.
+    fn next_due(&self) -> Answer<'_, Option<Timestamp>>;
+
+    /// Adds a port.
+    fn create_port<'a>(&'a self, port: &'a Port) -> Answer<'a, ()>;
+    /// One port.
+    fn port(&self, uuid: Uuid) -> Answer<'_, Option<Port>>;
+    /// Ports, in order of creation.
+    fn ports<'a>(&'a self, filter: &'a PortFilter) -> Answer<'a, Vec<Port>>;
+    /// Replaces a port.
+    fn update_port<'a>(&'a self, port: &'a Port) -> Answer<'a, ()>;
+    /// Removes a port; false when there was none.
+    fn delete_port(&self, uuid: Uuid) -> Answer<'_, bool>;
+    /// The one node that owns at least one of these addresses; none when none or several do.
+    fn node_by_addresses<'a>(&'a self, addresses: &'a [String]) -> Answer<'a, Option<Uuid>>;
+
+    /// Appends to a node's history (the newest 300 are kept).
+    fn add_history<'a>(&'a self, node: Uuid, entry: &'a HistoryEntry) -> Answer<'a, ()>;
+    /// A node's history, oldest first.
+    fn history(&self, node: Uuid) -> Answer<'_, Vec<HistoryEntry>>;
+    /// Replaces a node's inventory.
+    fn put_inventory<'a>(&'a self, node: Uuid, inventory: &'a Value) -> Answer<'a, ()>;
+    /// A node's inventory.
+    fn inventory(&self, node: Uuid) -> Answer<'_, Option<Value>>;
+}
