@@ -1,2 +1,6 @@
-//! Placeholder.
-fn main() {}
+//! `cargo lab`: the virtual bare-metal lab.
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lab::cli::main()
+}

@@ -1,0 +1,74 @@
+//! Baseboard management controllers of the lab's machines.
+
+mod ipmi_sim;
+
+use std::net::{SocketAddrV4, UdpSocket};
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::host::Service;
+use crate::machine::Machine;
+
+/// User of every lab BMC. Not a secret: nothing outside a run's own network reaches it.
+pub const USERNAME: &str = "admin";
+
+/// Password of every lab BMC.
+pub const PASSWORD: &str = "labpassword";
+
+/// A running BMC. Dropping it kills it; the machine stays as it is.
+#[derive(Debug)]
+pub struct Bmc {
+    address: SocketAddrV4,
+    service: Service,
+}
+
+impl Bmc {
+    /// Starts `OpenIPMI`'s simulator as the BMC of `machine`, listening at `address`, with its files in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// When it does not answer within 5 seconds: it says nothing when its settings are wrong.
+    pub async fn ipmi_sim(
+        dir: &Path,
+        machine: &Machine,
+        address: SocketAddrV4,
+    ) -> anyhow::Result<Self> {
+        let mut service = ipmi_sim::start(dir, machine, address)?;
+        ipmi_sim::wait_until_it_listens(&mut service, address, Duration::from_secs(5)).await?;
+        Ok(Self { address, service })
+    }
+
+    /// Where it listens (UDP).
+    #[must_use]
+    pub fn address(&self) -> SocketAddrV4 {
+        self.address
+    }
+
+    /// Takes the BMC away: from now on nothing answers at its address.
+    pub fn kill(&mut self) {
+        self.service.kill();
+    }
+
+    /// Asks with the independent client `ipmitool` (RMCP+, suite 3) and returns its words.
+    ///
+    /// # Errors
+    ///
+    /// What ipmitool says.
+    pub fn ipmitool(&self, words: &str) -> anyhow::Result<String> {
+        let (host, port) = (self.address.ip().to_string(), self.address.port().to_string());
+        let text = crate::host::Program::new("ipmitool")
+            .args(["-I", "lanplus", "-C", "3", "-H", &host, "-p", &port, "-U", USERNAME, "-E"])
+            .env("IPMI_PASSWORD", PASSWORD)
+            .args(words.split_whitespace())
+            .text()
+            .with_context(|| format!("asking the BMC at {}", self.address))?;
+        Ok(text.trim().to_owned())
+    }
+}
+
+/// Whether the UDP port is taken on this network, that is: somebody listens.
+fn is_taken(address: SocketAddrV4) -> bool {
+    UdpSocket::bind(address).is_err()
+}

@@ -1,0 +1,196 @@
+//! Everything a test or the demo needs, up: machines with BMCs on a provisioning network, an image server, a coordinator.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::api::{Api, Node};
+use crate::bmc::{self, Bmc};
+use crate::coordinator::{Coordinator, Deadlines, Options};
+use crate::host::Service;
+use crate::image_server::ImageServer;
+use crate::machine::{BootDevice, Bus, DiskSpec, Firmware, Machine, Spec};
+use crate::runs::Inputs;
+use crate::{dnsmasq, inside, net, runs};
+
+/// Port of the image server on the provisioning network.
+const IMAGE_PORT: u16 = 8088;
+
+/// First local port of the in-band and console links between BMCs and machines; each machine has two.
+const FIRST_LINK_PORT: u16 = 9100;
+
+/// What varies between machines of a lab.
+#[derive(Debug, Clone)]
+pub struct MachineSpec {
+    /// Firmware.
+    pub firmware: Firmware,
+    /// Memory, MiB.
+    pub memory_mib: u32,
+    /// Disks; the first is booted.
+    pub disks: Vec<DiskSpec>,
+}
+
+impl MachineSpec {
+    /// A machine with one empty NVMe disk of 4 GiB and 1 GiB of memory.
+    #[must_use]
+    pub fn new(firmware: Firmware) -> Self {
+        let disk = DiskSpec {
+            bus: Bus::Nvme,
+            bytes: 4 << 30,
+            serial: "LAB-DISK-0".into(),
+            sector_bytes: 512,
+        };
+        Self { firmware, memory_mib: 1024, disks: vec![disk] }
+    }
+}
+
+/// What a lab has.
+#[derive(Debug, Clone)]
+pub struct LabSpec {
+    /// Its machines, powered off.
+    pub machines: Vec<MachineSpec>,
+    /// Boots of the ramdisk before work is given up.
+    pub attempts: u32,
+    /// The coordinator's deadlines.
+    pub deadlines: Deadlines,
+}
+
+impl LabSpec {
+    /// A lab with these machines and the usual deadlines.
+    #[must_use]
+    pub fn new(machines: Vec<MachineSpec>) -> Self {
+        Self { machines, attempts: 3, deadlines: Deadlines::default() }
+    }
+}
+
+/// Machines with BMCs on a provisioning network with DHCP: what stands in a data centre before we come.
+#[derive(Debug)]
+pub struct Rack {
+    /// The machines.
+    pub machines: Vec<Machine>,
+    /// Their BMCs, by the same index.
+    pub bmcs: Vec<Bmc>,
+    _dnsmasq: Service,
+}
+
+impl Rack {
+    /// Sets it up with its files in `dir`; iPXE is sent to `boot_url`.
+    ///
+    /// # Errors
+    ///
+    /// Outside of a run, or what the part that failed says.
+    pub async fn start(dir: &Path, specs: &[MachineSpec], boot_url: &str) -> anyhow::Result<Self> {
+        inside::confirm()?;
+        let count = u8::try_from(specs.len()).unwrap_or(u8::MAX);
+        ensure!(count <= net::MAX_MACHINES, "a lab has at most {} machines", net::MAX_MACHINES);
+        net::up(count)?;
+        let dnsmasq = dnsmasq::start(&dir.join("dnsmasq"), boot_url).await?;
+        let (mut machines, mut bmcs) = (Vec::new(), Vec::new());
+        for (index, spec) in (0..count).zip(specs) {
+            let machine_dir = dir.join("machines").join(index.to_string());
+            let machine = Machine::create(&machine_dir, machine_spec(index, spec))?;
+            bmcs.push(Bmc::ipmi_sim(&machine_dir.join("bmc"), &machine, net::bmc(index)).await?);
+            machines.push(machine);
+        }
+        Ok(Self { machines, bmcs, _dnsmasq: dnsmasq })
+    }
+}
+
+fn machine_spec(index: u8, spec: &MachineSpec) -> Spec {
+    let port = FIRST_LINK_PORT + 2 * u16::from(index);
+    Spec {
+        name: format!("machine-{index}"),
+        firmware: spec.firmware,
+        memory_mib: spec.memory_mib,
+        mac: net::mac(index),
+        tap: Some(net::tap(index)),
+        disks: spec.disks.clone(),
+        serial: format!("LAB-{index:04}"),
+        uuid: Uuid::from_u128(0x4c41_4200_0000_4000_8000_0000_0000_0000 | u128::from(index)),
+        default_boot: BootDevice::Disk,
+        kcs_port: Some(port),
+        sol_port: Some(port + 1),
+    }
+}
+
+/// A whole lab. Dropping it ends its programs; the machines end with the run.
+#[derive(Debug)]
+pub struct Lab {
+    /// Machines and BMCs.
+    pub rack: Rack,
+    /// Serves operating system images.
+    pub images: ImageServer,
+    /// The coordinator.
+    pub coordinator: Coordinator,
+    /// A client of its API.
+    pub api: Api,
+    /// What was built for this run.
+    pub inputs: Inputs,
+    /// The run's directory.
+    pub dir: PathBuf,
+}
+
+impl Lab {
+    /// Starts a lab inside the run this process lives in.
+    ///
+    /// # Errors
+    ///
+    /// Outside of a run, or what the part that failed says.
+    pub async fn start(spec: &LabSpec) -> anyhow::Result<Self> {
+        let dir = runs::dir_of_this_run()?;
+        let inputs = Inputs::of_this_run()?;
+        let rack = Rack::start(&dir, &spec.machines, &Coordinator::boot_url()).await?;
+        let images = ImageServer::start((net::HOST, IMAGE_PORT)).await?;
+        let options = Options {
+            kernel: inputs.kernel.clone(),
+            ramdisk: inputs.ramdisk.clone(),
+            attempts: spec.attempts,
+            deadlines: spec.deadlines,
+        };
+        let coordinator =
+            Coordinator::start(&inputs.coordinator, &dir.join("coordinator"), &options).await?;
+        let api = coordinator.api()?;
+        Ok(Self { rack, images, coordinator, api, inputs, dir })
+    }
+
+    /// Enrols machine `index` under `name`, with its network port.
+    ///
+    /// # Errors
+    ///
+    /// What the coordinator answers.
+    pub async fn enrol(&self, index: usize, name: &str) -> anyhow::Result<Node> {
+        let machine = &self.rack.machines[index];
+        let node = self.api.create_node(&self.node_body(index, name)).await?;
+        self.api.create_port(node.uuid, &machine.spec().mac).await?;
+        Ok(node)
+    }
+
+    /// The body that enrols machine `index`.
+    #[must_use]
+    pub fn node_body(&self, index: usize, name: &str) -> Value {
+        let (spec, bmc) = (self.rack.machines[index].spec(), &self.rack.bmcs[index]);
+        let boot_mode = match spec.firmware {
+            Firmware::Bios => "bios",
+            Firmware::Uefi => "uefi",
+        };
+        json!({
+            "name": name,
+            "driver": "ipmi",
+            "driver_info": {
+                "ipmi_address": bmc.address().ip().to_string(),
+                "ipmi_port": bmc.address().port(),
+                "ipmi_username": bmc::USERNAME,
+                "ipmi_password": bmc::PASSWORD,
+            },
+            "properties": {
+                "cpus": 1,
+                "cpu_arch": "x86_64",
+                "memory_mb": spec.memory_mib,
+                "local_gb": spec.disks.first().map_or(0, |disk| disk.bytes >> 30),
+                "capabilities": format!("boot_mode:{boot_mode}"),
+            },
+        })
+    }
+}
