@@ -276,7 +276,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_panic(body: Vec<u8>) {
-            let _ = (boot_options(&body), device_id(&body));
+            drop((boot_options(&body), device_id(&body)));
         }
     }
 }

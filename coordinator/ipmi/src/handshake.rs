@@ -91,14 +91,17 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// A handshake, and a second where the first was cut off after the BMC had answered.
+    /// Handshakes until one is not cut off half-way.
     async fn insist(&self) -> Result<Session, Failure> {
-        match self.run().await {
-            Err(Failure::Lost(error)) => {
-                tracing::debug!(%error, "handshake cut off, starting again");
-                self.run().await
+        let mut restarts = 0;
+        loop {
+            match self.run().await {
+                Err(Failure::Lost(error)) if restarts < patience(&error) => {
+                    tracing::debug!(%error, restarts, "handshake cut off, starting again");
+                    restarts += 1;
+                }
+                ended => return ended,
             }
-            ended => ended,
         }
     }
 
@@ -305,6 +308,12 @@ impl Attempt<'_> {
             }
         }
     }
+}
+
+/// How often to start again. A lost RAKP 4 ends in a quick refusal, because the BMC takes the repeated RAKP 3 for one
+/// of an unknown session; silence costs seconds, and a refused code may count towards locking the account.
+fn patience(lost: &IpmiError) -> u8 {
+    if matches!(lost, IpmiError::HandshakeRefused { .. }) { 4 } else { 1 }
 }
 
 /// RAKP status "invalid" or "inactive session id".

@@ -280,3 +280,134 @@ impl Window {
         fresh
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::auth::Suite;
+
+    fn unhex(text: &str) -> Vec<u8> {
+        let digits: Vec<_> =
+            text.chars().map(|c| u8::try_from(c.to_digit(16).unwrap()).unwrap()).collect();
+        digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+
+    /// Session keys and packets printed by `tests/rakp_vectors.py`: chassis status, session 0x01020304, number 7.
+    fn vectors() -> [(Keys, Vec<u8>); 2] {
+        [
+            (
+                Keys::derive(Suite::Suite3, &unhex("b7c1aed9bd177450a5b445c49d539cb16db79207")),
+                unhex(
+                    "0600ff0706c004030201070000002000303132333435363738393a3b3c3d3e3fdc883e13507e1a3c97d6a917f45df2beffff0207477b619ba7b3a2cac4999bb9",
+                ),
+            ),
+            (
+                Keys::derive(
+                    Suite::Suite17,
+                    &unhex("183acaa3d9cf77060207367e61dae735a01183681a35dc42513b699c27481e66"),
+                ),
+                unhex(
+                    "0600ff0706c004030201070000002000303132333435363738393a3b3c3d3e3ffec8f3ae638dcb86adedb6d77ae6f3a9ffff02073685c29b11a13220a6aecb3a882f3c49",
+                ),
+            ),
+        ]
+    }
+
+    const STATUS: [u8; 7] = [0x20, 0x00, 0xe0, 0x81, 0x14, 0x01, 0x6a];
+
+    #[test]
+    fn a_sealed_packet_has_the_bytes_of_an_independent_computation() {
+        let iv = std::array::from_fn(|n| 48 + u8::try_from(n).unwrap());
+        for (keys, packet) in vectors() {
+            assert_eq!(seal(&keys, 0x0102_0304, 7, iv, &STATUS), packet);
+            let decoded = Packet::decode(&packet).unwrap();
+            assert_eq!((decoded.session, decoded.sequence), (0x0102_0304, 7));
+            assert_eq!(decoded.unseal(&keys).as_deref(), Some(&STATUS[..]));
+        }
+    }
+
+    #[test]
+    fn a_packet_cut_or_changed_anywhere_is_not_taken() {
+        for (keys, packet) in vectors() {
+            for at in 0..packet.len() {
+                // RMCP's reserved byte and sequence number are outside the signature and mean nothing.
+                if matches!(at, 1 | 2) {
+                    continue;
+                }
+                let mut changed = packet.clone();
+                changed[at] ^= 1;
+                let taken = Packet::decode(&changed).and_then(|packet| packet.unseal(&keys));
+                assert_eq!(taken, None, "byte {at} changed");
+                let taken = Packet::decode(&packet[..at]).and_then(|packet| packet.unseal(&keys));
+                assert_eq!(taken, None, "cut at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unencrypted_packet_with_a_right_code_is_not_taken() {
+        let (keys, packet) = vectors().into_iter().next().unwrap();
+        for flags in [0, AUTHENTICATED, ENCRYPTED] {
+            let mut changed = packet[..packet.len() - keys.trailer_bytes()].to_vec();
+            changed[5] = flags;
+            let code = keys.trailer(&changed[RMCP.len()..]);
+            changed.extend(code.iter());
+            assert_eq!(Packet::decode(&changed).unwrap().unseal(&keys), None, "{flags:#x}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_may_be_two_bytes_but_needs_the_tag() {
+        assert_eq!(open_response(&[9, 0x04], 9, 1), Some(Answer::Refused(4)), "ipmi_sim");
+        assert_eq!(open_response(&[8, 0x04], 9, 1), None, "another message's");
+        assert_eq!(open_response(&[9, 0], 9, 1), None, "granted, but nothing follows");
+        assert_eq!(rakp2(&[9, 0x0d, 0, 0, 1, 0, 0, 0], 9, 1), Some(Answer::Refused(0x0d)));
+    }
+
+    #[test]
+    fn sequence_numbers_are_taken_once_and_only_near_the_highest() {
+        let mut window = Window::default();
+        for (sequence, expected) in [
+            (0, false),
+            (2, true),
+            (1, true),
+            (1, false),
+            (2, false),
+            (40, true),
+            (9, true),
+            (8, false),
+            (41, true),
+            (9, false),
+            (u32::MAX, true),
+            (u32::MAX, false),
+            (41, false),
+        ] {
+            assert_eq!(window.admit(sequence), expected, "{sequence}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_panics(bytes: Vec<u8>, framed in prop::collection::vec(any::<u8>(), 0..80), tag: u8) {
+            let (keys, _) = vectors().into_iter().next().unwrap();
+            for datagram in [bytes, [&RMCP[..], &[RMCP_PLUS], &framed].concat()] {
+                if let Some(packet) = Packet::decode(&datagram) {
+                    drop(packet.unseal(&keys));
+                }
+                drop((open_response(&datagram, tag, 1), rakp2(&datagram, tag, 1), rakp4(&datagram, tag, 1)));
+            }
+        }
+
+        #[test]
+        fn no_sequence_number_is_taken_twice(sequences in prop::collection::vec(0_u32..100, 0..200)) {
+            let mut window = Window::default();
+            let mut taken: Vec<_> = sequences.into_iter().filter(|sequence| window.admit(*sequence)).collect();
+            let all = taken.len();
+            taken.sort_unstable();
+            taken.dedup();
+            prop_assert_eq!(taken.len(), all);
+        }
+    }
+}
