@@ -51,6 +51,9 @@ pub(crate) async fn open(target: &Target, limits: Limits) -> Result<Session, Ipm
     let (mut tried, mut silent) = (Vec::new(), None);
     for &suite in &target.suites {
         let attempt = Attempt { target, suite, limits, deadline, addresses: &addresses };
+        if silent.is_some() && !attempt.has_time() {
+            break;
+        }
         match attempt.insist().await {
             Ok(session) => return Ok(session),
             Err(Failure::NotOffered(answer)) => {
@@ -96,13 +99,17 @@ impl Attempt<'_> {
         let mut restarts = 0;
         loop {
             match self.run().await {
-                Err(Failure::Lost(error)) if restarts < patience(&error) => {
+                Err(Failure::Lost(error)) if restarts < patience(&error) && self.has_time() => {
                     tracing::debug!(%error, restarts, "handshake cut off, starting again");
                     restarts += 1;
                 }
                 ended => return ended,
             }
         }
+    }
+
+    fn has_time(&self) -> bool {
+        Instant::now() < self.deadline
     }
 
     /// One handshake, on a socket of its own.

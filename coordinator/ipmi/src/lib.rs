@@ -22,6 +22,8 @@ mod command;
 mod error;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod fault_tests;
 mod handshake;
 mod message;
 mod session;
