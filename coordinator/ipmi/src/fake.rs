@@ -13,8 +13,10 @@ use tokio::task::JoinHandle;
 
 use crate::auth::{Algorithms, Keys, Suite, Transcript};
 use crate::message::checksum;
+use crate::rakp;
 use crate::target::Target;
-use crate::wire::{self, Packet, Payload, Window};
+use crate::window::Window;
+use crate::wire::{self, Packet, Payload};
 
 pub(crate) const PASSWORD: &str = "hunter2";
 const USERNAME: &[u8] = b"admin";
@@ -182,16 +184,14 @@ impl State {
 
     fn answers(&mut self, setup: &Setup, datagram: &[u8]) -> Vec<Vec<u8>> {
         let Some(answer) = self.answer(setup, datagram) else { return vec![] };
-        match setup.fault {
-            Fault::Duplicates => vec![answer.clone(), answer],
-            Fault::Mangles => {
-                let mut flipped = answer.clone();
-                let at = answer.len() - 3;
-                flipped[at] ^= 0x20;
-                vec![answer[..answer.len() / 2].to_vec(), flipped, vec![0xff; 7], answer]
-            }
-            _ => vec![answer],
+        if setup.fault == Fault::Mangles {
+            let mut flipped = answer.clone();
+            let at = answer.len() - 3;
+            flipped[at] ^= 0x20;
+            return vec![answer[..answer.len() / 2].to_vec(), flipped, vec![0xff; 7], answer];
         }
+        let copies = if setup.fault == Fault::Duplicates { 2 } else { 1 };
+        vec![answer; copies]
     }
 
     fn answer(&mut self, setup: &Setup, datagram: &[u8]) -> Option<Vec<u8>> {
@@ -199,24 +199,22 @@ impl State {
             return Some(channel_capabilities(datagram));
         }
         let packet = Packet::decode(datagram)?;
-        for (kind, answer) in [
-            (Payload::OpenRequest, Payload::OpenResponse),
-            (Payload::Rakp1, Payload::Rakp2),
-            (Payload::Rakp3, Payload::Rakp4),
-        ] {
+        let kinds = [
+            (Payload::OpenRequest, Payload::OpenResponse, Self::open as fn(&mut Self, _, _) -> _),
+            (Payload::Rakp1, Payload::Rakp2, Self::rakp2),
+            (Payload::Rakp3, Payload::Rakp4, Self::rakp4),
+        ];
+        for (kind, answer, perform) in kinds {
             let Some(payload) = packet.plain(kind) else { continue };
             if setup.fault == Fault::Silent(kind as u8) {
                 return None;
             }
-            let payload = match setup.fault {
-                Fault::Refuses(refused, status) if refused == kind => vec![payload[0], status],
-                _ => match kind {
-                    Payload::OpenRequest => self.open(setup, payload)?,
-                    Payload::Rakp1 => self.rakp2(setup, payload),
-                    _ => self.rakp4(setup, payload)?,
-                },
-            };
-            return Some(wire::plain(answer, &payload));
+            if let Fault::Refuses(refused, status) = setup.fault
+                && refused == kind
+            {
+                return Some(wire::plain(answer, &[payload[0], status]));
+            }
+            return perform(self, setup, payload).map(|payload| wire::plain(answer, &payload));
         }
         self.command(setup, &packet)
     }
@@ -253,26 +251,26 @@ impl State {
             window: Window::default(),
         };
         self.logins.insert(self.next_id, login);
-        let granted = wire::open_request(payload[0], 0, console, suite.algorithms());
+        let granted = rakp::open_request(payload[0], 0, console, suite.algorithms());
         let (head, records) = granted.split_at(8);
         Some([head, &self.next_id.to_le_bytes(), records].concat())
     }
 
-    fn rakp2(&mut self, setup: &Setup, payload: &[u8]) -> Vec<u8> {
+    fn rakp2(&mut self, setup: &Setup, payload: &[u8]) -> Option<Vec<u8>> {
         let id = le(&payload[4..8]);
-        let Some(login) = self.logins.get_mut(&id) else { return vec![payload[0], 0x02] };
+        let Some(login) = self.logins.get_mut(&id) else { return Some(vec![payload[0], 0x02]) };
         login.console_random = payload[8..24].try_into().unwrap();
         login.role = payload[24];
         login.username = payload[28..].to_vec();
         if login.username != USERNAME {
-            return vec![payload[0], 0x0d, 0, 0, 0, 0, 0, 0];
+            return Some(vec![payload[0], 0x0d, 0, 0, 0, 0, 0, 0]);
         }
         let mut code = login.transcript(id).rakp2_code(PASSWORD.as_bytes());
         if setup.fault == Fault::ShortRakp2 {
             code.truncate(20);
         }
         let head = [payload[0], 0, 0, 0];
-        [&head, &login.console.to_le_bytes()[..], &login.bmc_random, &[7; 16], &code].concat()
+        Some([&head, &login.console.to_le_bytes()[..], &login.bmc_random, &[7; 16], &code].concat())
     }
 
     fn rakp4(&mut self, setup: &Setup, payload: &[u8]) -> Option<Vec<u8>> {
