@@ -38,6 +38,8 @@ pub(crate) enum Fault {
     IgnoresFirst,
     /// Sends every answer twice.
     Duplicates,
+    /// Sends its first answer to a command again before every later one.
+    Replays,
     /// Before every answer: a cut one, one with a flipped byte, noise.
     Mangles,
     /// Loses that share of datagrams in each direction, percent.
@@ -101,6 +103,7 @@ pub(crate) struct State {
     /// Half-open sessions the console gave up with RAKP 3 and a status.
     pub(crate) given_up: usize,
     pub(crate) proposals: Vec<u8>,
+    first_answer: Option<Vec<u8>>,
     dice: u64,
 }
 
@@ -189,6 +192,11 @@ impl State {
             let at = answer.len() - 3;
             flipped[at] ^= 0x20;
             return vec![answer[..answer.len() / 2].to_vec(), flipped, vec![0xff; 7], answer];
+        }
+        if setup.fault == Fault::Replays && Packet::decode(datagram).is_some_and(|p| p.session != 0)
+        {
+            let first = self.first_answer.get_or_insert_with(|| answer.clone()).clone();
+            return vec![first, answer];
         }
         let copies = if setup.fault == Fault::Duplicates { 2 } else { 1 };
         vec![answer; copies]
