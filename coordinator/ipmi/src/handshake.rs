@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Open Session ──▶ RAKP 1 ──▶ RAKP 3 ──▶ Session
-//!    │ refused or      │ unknown id, silence: once more from Open Session
+//!    │ refused or      │ unknown id, silence: again from Open Session
 //!    │ silent          │ wrong code, refused: the error
 //!    ▼
 //!   next suite
