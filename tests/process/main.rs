@@ -1,0 +1,4 @@
+//! Real parts in one process: no root, no virtual machine, seconds.
+#![forbid(unsafe_code)]
+
+mod ipmi;
