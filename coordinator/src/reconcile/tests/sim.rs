@@ -301,7 +301,7 @@ impl Rig {
         agent.pending.retain(|report| report.seq > reply.acknowledged);
         agent.work(&reply, &faults);
         agent.last = reply;
-        let begun = agent.stage == 1 && agent.pending.is_empty();
+        let begun = agent.stage == 2;
         if begun && faults.power_cut {
             machine.faults.power_cut = false;
             machine.off();
