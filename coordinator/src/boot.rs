@@ -1,1 +1,3 @@
 //! iPXE scripts, kernel and ramdisk over HTTP, settings for dnsmasq.
+
+pub mod script;
