@@ -46,6 +46,9 @@ pub enum ApiError {
     /// What was sent is wrong; the text names every problem.
     #[error("{0}")]
     Invalid(String),
+    /// The body is larger than this many bytes.
+    #[error("The body is larger than {0} bytes.")]
+    BodyTooLarge(usize),
     /// The caller may not do this to this node.
     #[error("{0}")]
     Forbidden(String),
@@ -87,6 +90,7 @@ impl ApiError {
             Self::NoSuchMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedVersion { .. } | Self::TooNew(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Conflict(_) | Self::NodeLocked(_) => StatusCode::CONFLICT,
             Self::Hardware(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
