@@ -1,13 +1,15 @@
 //! Why a request failed, in Ironic's two shapes of error body.
 
-use std::fmt::Write as _;
-
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::version;
+use crate::actions::ActionError;
+use crate::agent::AgentError;
+use crate::app::chain;
+use crate::power::BmcError;
 use crate::store::StoreError;
 
 /// Why a request failed. The text of each variant is what the client reads.
@@ -115,6 +117,33 @@ impl From<StoreError> for ApiError {
     }
 }
 
+impl From<ActionError> for ApiError {
+    fn from(error: ActionError) -> Self {
+        match error {
+            ActionError::NotFound(ident) => Self::NodeNotFound(ident),
+            ActionError::Refused(text) | ActionError::Invalid(text) => Self::Invalid(text),
+            ActionError::Protected(_) => Self::Forbidden(error.to_string()),
+            ActionError::Busy { .. } => Self::Conflict(error.to_string()),
+            ActionError::Bmc(BmcError::Setting { .. }) => Self::Invalid(error.to_string()),
+            // What a BMC answers is what its operator has to know; it carries no password.
+            ActionError::Bmc(_) => Self::Hardware(error.to_string()),
+            ActionError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<AgentError> for ApiError {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::NotFound(ident) => Self::NodeNotFound(ident),
+            AgentError::Invalid(text) => Self::Invalid(text),
+            AgentError::Token => Self::Invalid(error.to_string()),
+            AgentError::Forbidden(text) => Self::Forbidden(text),
+            AgentError::Store(error) => error.into(),
+        }
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = self.status();
@@ -137,17 +166,6 @@ impl IntoResponse for ApiError {
 pub(super) fn json_response(status: StatusCode, body: &Value) -> Response {
     let content_type = HeaderValue::from_static("application/json");
     (status, [(header::CONTENT_TYPE, content_type)], body.to_string()).into_response()
-}
-
-/// The error and its causes, outermost first.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let _ignored = write!(text, ": {cause}");
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::representation::{self, Shape};
 use super::request::{Base, Body, Query};
 use super::version::Version;
 use crate::app::{App, Severity};
-use crate::node::attributes::{assign, interface_problems};
+use crate::node::attributes::{assign, blank, interface_problems};
 use crate::node::interfaces::{KINDS, unknown_driver};
 use crate::node::patch::{self, PatchError};
 use crate::node::{Node, ProvisionState};
@@ -99,7 +99,7 @@ fn created(body: &Value, version: Version, now: Timestamp) -> Result<Node, ApiEr
     fields::refuse_newer(fields::NODE, body.keys().map(String::as_str), version)?;
     // Ironic: nodes begin in `enroll` since 1.11, in `available` before.
     let state = if version.0 >= 11 { ProvisionState::Enroll } else { ProvisionState::Available };
-    let mut node = blank(state, now);
+    let mut node = blank(Uuid::now_v7(), state, now);
     match body.get("driver") {
         None => problems.push("Schema error for node: 'driver' is a required property.".into()),
         Some(Value::String(_)) => {}
@@ -120,10 +120,6 @@ fn created(body: &Value, version: Version, now: Timestamp) -> Result<Node, ApiEr
 fn may_create(key: &str) -> bool {
     let interface = key.strip_suffix("_interface").is_some_and(|kind| KINDS.contains(&kind));
     interface || CREATE.contains(&key)
-}
-
-fn blank(state: ProvisionState, now: Timestamp) -> Node {
-    Node::new(Uuid::now_v7(), state, now)
 }
 
 /// The node with this name or UUID.
@@ -302,7 +298,7 @@ mod tests {
             (S::DeployFailed, false, false, false, false),
             (S::Available, false, true, true, false),
         ] {
-            let mut node = blank(state, Timestamp::UNIX_EPOCH);
+            let mut node = blank(Uuid::nil(), state, Timestamp::UNIX_EPOCH);
             node.instance_uuid = instance.then(Uuid::nil);
             (node.maintenance, node.protected) = (maintenance, protected);
             assert_eq!(refuse_delete(&node).is_ok(), allowed, "{state:?} {instance} {maintenance} {protected}");

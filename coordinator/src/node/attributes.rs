@@ -1,10 +1,13 @@
 //! Setting a node's attributes from a request: every type, length and name rule of Ironic's record, in one place.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::interfaces::{hardware_type, unknown_driver};
-use super::{Node, Object};
+use super::{Node, Object, ProvisionState};
 
 /// Attributes that hold a JSON object of the operator's.
 pub const OBJECTS: [&str; 5] =
@@ -13,6 +16,46 @@ pub const OBJECTS: [&str; 5] =
 /// Words that are paths under `/v1/nodes`, so no names.
 const RESERVED: [&str; 6] =
     ["detail", "validate", "states", "management", "maintenance", "vendor_passthru"];
+
+/// A node on which nothing was set yet, not even its driver.
+#[must_use]
+pub fn blank(uuid: Uuid, state: ProvisionState, now: Timestamp) -> Node {
+    Node {
+        uuid,
+        name: None,
+        driver: String::new(),
+        driver_info: Object::new(),
+        driver_internal_info: Object::new(),
+        properties: Object::new(),
+        instance_info: Object::new(),
+        extra: Object::new(),
+        instance_uuid: None,
+        provision_state: state,
+        target_provision_state: None,
+        provision_updated_at: None,
+        power_state: None,
+        target_power_state: None,
+        power_request: None,
+        last_error: None,
+        maintenance: false,
+        maintenance_reason: None,
+        fault: None,
+        automated_clean: None,
+        resource_class: None,
+        protected: false,
+        protected_reason: None,
+        retired: false,
+        retired_reason: None,
+        clean_step: Object::new(),
+        deploy_step: Object::new(),
+        other: BTreeMap::new(),
+        created_at: now,
+        updated_at: None,
+        work: None,
+        evidence: Vec::new(),
+        version: 0,
+    }
+}
 
 /// Sets attribute `name` of `node` to `value`; null resets it to its default.
 ///

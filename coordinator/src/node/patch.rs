@@ -298,7 +298,7 @@ fn refuse_by_state(before: &Node, after: &Node) -> Result<(), PatchError> {
         );
     let conflict = |text: String| Err(PatchError::Conflict(text));
     if let Some(field) = changed_hardware(before, after).filter(|_| !settled) {
-        let state = state_text(state);
+        let state = state.text();
         return conflict(format!(
             "Node {node} can not have {field} updated unless it is in one of allowed (enroll, inspecting, inspect wait, manageable, available) states or in maintenance mode. Current state is '{state}'."
         ));
@@ -309,7 +309,7 @@ fn refuse_by_state(before: &Node, after: &Node) -> Result<(), PatchError> {
         }
     }
     if after.protected && !before.protected && state != State::Active {
-        let state = state_text(state);
+        let state = state.text();
         return conflict(format!(
             "Node {node} can not be protected: it must be active, and is in state '{state}'."
         ));
@@ -341,13 +341,6 @@ fn changed_hardware<'a>(before: &'a Node, after: &'a Node) -> Option<&'a str> {
         .filter(|field| field.ends_with("_interface"))
         .find(|field| before.other.get(*field) != after.other.get(*field))
         .map(String::as_str)
-}
-
-/// The wire text of a state.
-#[must_use]
-pub fn state_text(state: ProvisionState) -> String {
-    let text = serde_json::to_value(state).ok();
-    text.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// The instance's display name is its name where none was given.
