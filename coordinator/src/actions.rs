@@ -6,16 +6,13 @@ use ironwright_api::CleanStep;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::app::{App, Severity};
+use crate::app::{App, Change, Severity};
 use crate::node::lifecycle::{Event, Refused, Verb};
 use crate::node::order::OrderError;
 use crate::node::transition::{self, Asked, TransitionError};
 use crate::node::{Node, PowerTarget, ProvisionState};
 use crate::power::{BmcError, Boot, BootDevice, Command, boots_efi};
 use crate::store::StoreError;
-
-/// Writes that lose against others in a row before the request is answered with a conflict.
-const ATTEMPTS: u32 = 5;
 
 /// Why a request was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -192,22 +189,14 @@ pub async fn maintenance(
     Ok(())
 }
 
-/// Reads, decides, writes; again when somebody else wrote in between. Returns the node's identifier.
+/// Changes the record of an existing node; returns its identifier.
 async fn change(
     app: &App,
     ident: &str,
-    decide: impl Fn(&mut Node) -> Result<(), ActionError>,
+    mut decide: impl FnMut(&mut Node) -> Result<(), ActionError>,
 ) -> Result<Uuid, ActionError> {
-    for attempt in 1.. {
-        let mut node = find(app, ident).await?;
-        decide(&mut node)?;
-        match app.save(&node).await {
-            Ok(_) => return Ok(node.uuid),
-            Err(StoreError::Conflict(_)) if attempt < ATTEMPTS => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(ActionError::NotFound(ident.to_owned()))
+    let changed = app.change(ident, |node| decide(node).map(Change::Write)).await?;
+    changed.map(|(node, ())| node.uuid).ok_or_else(|| ActionError::NotFound(ident.to_owned()))
 }
 
 async fn find(app: &App, ident: &str) -> Result<Node, ActionError> {

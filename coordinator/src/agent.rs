@@ -7,10 +7,16 @@
 mod boot;
 mod heartbeat;
 mod lookup;
+pub(crate) mod reports;
 mod secret;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 
+use uuid::Uuid;
+
+use crate::app::{App, Severity};
 use crate::node::Node;
 use crate::store::StoreError;
 
@@ -72,5 +78,30 @@ impl AgentError {
             Self::Store(StoreError::Conflict(_) | StoreError::Duplicate { .. }) => 409,
             Self::Store(StoreError::Database { .. }) => 500,
         }
+    }
+}
+
+/// Agents use TLS, unless the settings say otherwise by name or nothing leaves this machine.
+fn transport(app: &App, peer: Peer) -> Result<(), AgentError> {
+    if peer.secure || peer.address.is_loopback() || app.settings.provisioning.insecure_plain_http {
+        return Ok(());
+    }
+    Err(AgentError::Forbidden(
+        "agents must use HTTPS (provisioning.tls_listen), or set provisioning.insecure_plain_http"
+            .to_owned(),
+    ))
+}
+
+/// Writes a refusal into log and history, with the stranger's address; the history at most once in a while, so that nobody
+/// can flush it.
+async fn record_refusal(app: &App, node: Uuid, error: &AgentError, peer: Peer) {
+    if !matches!(error, AgentError::Forbidden(_) | AgentError::Token) {
+        return;
+    }
+    let sentence = format!("refused {}: {error}", peer.address);
+    if app.live.may_record_refusal(node, app.clock.now()) {
+        app.note(node, Severity::Error, "agent", sentence).await;
+    } else {
+        tracing::warn!(%node, "node {node}: {sentence}");
     }
 }

@@ -36,6 +36,18 @@ pub struct App {
     pub certificate_sha256: Option<Arc<str>>,
 }
 
+/// What a decision did to a record.
+#[derive(Debug)]
+pub enum Change<T> {
+    /// It is to be written.
+    Write(T),
+    /// It is as it was.
+    Keep(T),
+}
+
+/// Writes that lose against others in a row before a change is given up with a conflict.
+const CHANGE_ATTEMPTS: u32 = 8;
+
 /// How serious a line of a node's history is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
@@ -71,6 +83,32 @@ impl App {
     /// [`StoreError::Conflict`]: read again and decide again; the others as the store says.
     pub async fn save(&self, node: &Node) -> Result<Node, StoreError> {
         self.store.update_node(node, deadline::due(node, &self.settings)).await
+    }
+
+    /// Reads a node, lets `decide` change it, and writes it if it says so; again when somebody else wrote in between.
+    /// Returns the record as it then is; none when there is no such node.
+    ///
+    /// # Errors
+    ///
+    /// What `decide` returns, or the store.
+    pub async fn change<T, E: From<StoreError>>(
+        &self,
+        ident: &str,
+        mut decide: impl FnMut(&mut Node) -> Result<Change<T>, E>,
+    ) -> Result<Option<(Node, T)>, E> {
+        let mut attempt = 1;
+        loop {
+            let Some(mut node) = self.store.node(ident).await? else { return Ok(None) };
+            let value = match decide(&mut node)? {
+                Change::Keep(value) => return Ok(Some((node, value))),
+                Change::Write(value) => value,
+            };
+            match self.save(&node).await {
+                Ok(written) => return Ok(Some((written, value))),
+                Err(StoreError::Conflict(_)) if attempt < CHANGE_ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     /// Writes a sentence into the node's history and the log. A history that cannot be written stops nothing.

@@ -24,13 +24,17 @@ pub struct Pulse {
 pub struct Live {
     started: Timestamp,
     pulses: Mutex<HashMap<Uuid, Pulse>>,
+    refusals: Mutex<HashMap<Uuid, Timestamp>>,
 }
+
+/// At most one refusal of a stranger in this many seconds is written into a node's history.
+const REFUSAL_INTERVAL_S: i64 = 10;
 
 impl Live {
     /// Nobody was heard of yet.
     #[must_use]
     pub fn new(started: Timestamp) -> Self {
-        Self { started, pulses: Mutex::default() }
+        Self { started, pulses: Mutex::default(), refusals: Mutex::default() }
     }
 
     /// When this coordinator started: before that nothing could be heard.
@@ -61,6 +65,18 @@ impl Live {
     /// The boot or the work is over.
     pub fn forget(&self, node: Uuid) {
         self.lock().remove(&node);
+    }
+
+    /// Whether a refusal is to be written into the node's history, or is one of too many.
+    pub(crate) fn may_record_refusal(&self, node: Uuid, now: Timestamp) -> bool {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let quiet = refusals
+            .get(&node)
+            .is_none_or(|last| now.duration_since(*last).as_secs() >= REFUSAL_INTERVAL_S);
+        if quiet {
+            refusals.insert(node, now);
+        }
+        quiet
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Pulse>> {
