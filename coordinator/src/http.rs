@@ -38,7 +38,8 @@ use lookup::Secure;
 /// What operators reach. It also serves lookup and heartbeat where machines have no address of their own.
 pub fn operator(app: App) -> Router {
     let mut routes = discovery().merge(node_routes()).merge(other_routes());
-    if app.settings.provisioning.listen.is_none() && app.settings.provisioning.tls_listen.is_none() {
+    if app.settings.provisioning.listen.is_none() && app.settings.provisioning.tls_listen.is_none()
+    {
         routes = routes.merge(agent_routes());
     }
     layers::around(routes.layer(Extension(Secure(false))).with_state(app))
@@ -58,7 +59,9 @@ fn discovery() -> Router<App> {
 }
 
 fn agent_routes() -> Router<App> {
-    Router::new().route("/v1/lookup", get(lookup::show)).route("/v1/heartbeat/{node}", post(heartbeat::beat))
+    Router::new()
+        .route("/v1/lookup", get(lookup::show))
+        .route("/v1/heartbeat/{node}", post(heartbeat::beat))
 }
 
 fn boot_routes() -> Router<App> {
@@ -83,12 +86,18 @@ fn node_routes() -> Router<App> {
         .route(&at("/states/provision"), put(states::provision))
         .route(&at("/states/console"), get(states::console))
         .route(&at("/maintenance"), put(maintenance::set).delete(maintenance::unset))
-        .route(&at("/management/boot_device"), get(management::boot_device).put(management::set_boot_device))
+        .route(
+            &at("/management/boot_device"),
+            get(management::boot_device).put(management::set_boot_device),
+        )
         .route(&at("/management/boot_device/supported"), get(management::supported))
         .route(&at("/ports"), get(ports::of_node))
         .route(&at("/ports/detail"), get(ports::of_node_detailed))
         .route(&at("/vifs"), since(28, get(traits::vifs)))
-        .route(&at("/traits"), since(37, get(traits::list).put(traits::replace).delete(traits::clear)))
+        .route(
+            &at("/traits"),
+            since(37, get(traits::list).put(traits::replace).delete(traits::clear)),
+        )
         .route(&at("/traits/{trait}"), since(37, put(traits::add).delete(traits::remove)))
         .route(&at("/history"), since(78, get(history::list)))
         .route(&at("/history/{entry}"), since(78, get(history::show)))
@@ -114,7 +123,9 @@ fn other_routes() -> Router<App> {
 
 /// Routes that older versions than `1.minor` do not have: 404 for those.
 fn since(minor: u16, routes: MethodRouter<App>) -> MethodRouter<App> {
-    routes.layer(middleware::from_fn(move |version, request, next| layers::since(minor, version, request, next)))
+    routes.layer(middleware::from_fn(move |version, request, next| {
+        layers::since(minor, version, request, next)
+    }))
 }
 
 #[cfg(test)]

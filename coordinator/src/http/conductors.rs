@@ -12,8 +12,14 @@ use super::request::{Base, Query};
 use super::version::Version;
 use crate::node::interfaces::HARDWARE_TYPES;
 
-const PARAMETERS: [(&str, u16); 6] =
-    [("detail", 49), ("fields", 49), ("limit", 49), ("marker", 49), ("sort_key", 49), ("sort_dir", 49)];
+const PARAMETERS: [(&str, u16); 6] = [
+    ("detail", 49),
+    ("fields", 49),
+    ("limit", 49),
+    ("marker", 49),
+    ("sort_key", 49),
+    ("sort_dir", 49),
+];
 
 /// This coordinator's name: the machine's host name.
 pub fn name() -> &'static str {
@@ -30,13 +36,19 @@ pub fn name() -> &'static str {
 /// # Errors
 ///
 /// 400 for the query.
-pub async fn list(version: Version, Base(base): Base, query: Query) -> Result<Json<Value>, ApiError> {
+pub async fn list(
+    version: Version,
+    Base(base): Base,
+    query: Query,
+) -> Result<Json<Value>, ApiError> {
     query.only(&PARAMETERS, version)?;
     let detail = query.flag("detail")?.unwrap_or(false);
     let mut shown = shown(&base);
     if !detail {
         if let Some(object) = shown.as_object_mut() {
-            object.retain(|key, _| matches!(key.as_str(), "hostname" | "conductor_group" | "alive" | "links"));
+            object.retain(|key, _| {
+                matches!(key.as_str(), "hostname" | "conductor_group" | "alive" | "links")
+            });
         }
     }
     Ok(Json(json!({"conductors": [shown]})))
@@ -48,7 +60,11 @@ pub async fn list(version: Version, Base(base): Base, query: Query) -> Result<Js
 ///
 /// 404 unless it is this one.
 pub async fn show(Base(base): Base, Path(host): Path<String>) -> Result<Json<Value>, ApiError> {
-    if host == name() { Ok(Json(shown(&base))) } else { Err(ApiError::NotFound { what: "Conductor", ident: host }) }
+    if host == name() {
+        Ok(Json(shown(&base)))
+    } else {
+        Err(ApiError::NotFound { what: "Conductor", ident: host })
+    }
 }
 
 fn shown(base: &str) -> Value {

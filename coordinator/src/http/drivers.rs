@@ -18,7 +18,11 @@ const PARAMETERS: [(&str, u16); 3] = [("type", 30), ("detail", 30), ("fields", 7
 /// # Errors
 ///
 /// 400, 406 for the query.
-pub async fn list(version: Version, Base(base): Base, query: Query) -> Result<Json<Value>, ApiError> {
+pub async fn list(
+    version: Version,
+    Base(base): Base,
+    query: Query,
+) -> Result<Json<Value>, ApiError> {
     query.only(&PARAMETERS, version)?;
     let detail = query.flag("detail")?.unwrap_or(false);
     // Classic drivers are gone; asking for them is no error.
@@ -26,10 +30,13 @@ pub async fn list(version: Version, Base(base): Base, query: Query) -> Result<Js
         None | Some("dynamic") => true,
         Some("classic") => false,
         Some(other) => {
-            return Err(ApiError::Invalid(format!("Driver type '{other}' must be one of dynamic, classic.")));
+            return Err(ApiError::Invalid(format!(
+                "Driver type '{other}' must be one of dynamic, classic."
+            )));
         }
     };
-    let fields = query.get("fields").map(|fields| fields.split(',').map(str::trim).collect::<Vec<_>>());
+    let fields =
+        query.get("fields").map(|fields| fields.split(',').map(str::trim).collect::<Vec<_>>());
     let drivers: Vec<Value> = HARDWARE_TYPES
         .iter()
         .filter(|_| wanted)
@@ -49,7 +56,11 @@ pub async fn list(version: Version, Base(base): Base, query: Query) -> Result<Js
 /// # Errors
 ///
 /// 404.
-pub async fn show(version: Version, Base(base): Base, Path(driver): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn show(
+    version: Version,
+    Base(base): Base,
+    Path(driver): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let hardware = find(&driver)?;
     Ok(Json(Value::Object(shown(hardware, true, version, &base))))
 }
@@ -75,14 +86,25 @@ pub async fn properties_by_query(query: Query) -> Result<Json<Value>, ApiError> 
 
 fn described(driver: &str) -> Result<Json<Value>, ApiError> {
     let properties = find(driver)?.properties.iter();
-    Ok(Json(properties.map(|(key, text)| ((*key).to_owned(), Value::from(*text))).collect::<Map<_, _>>().into()))
+    Ok(Json(
+        properties
+            .map(|(key, text)| ((*key).to_owned(), Value::from(*text)))
+            .collect::<Map<_, _>>()
+            .into(),
+    ))
 }
 
 fn find(driver: &str) -> Result<&'static HardwareType, ApiError> {
-    hardware_type(driver).ok_or_else(|| ApiError::NotFound { what: "Driver", ident: driver.to_owned() })
+    hardware_type(driver)
+        .ok_or_else(|| ApiError::NotFound { what: "Driver", ident: driver.to_owned() })
 }
 
-fn shown(hardware: &HardwareType, detail: bool, version: Version, base: &str) -> Map<String, Value> {
+fn shown(
+    hardware: &HardwareType,
+    detail: bool,
+    version: Version,
+    base: &str,
+) -> Map<String, Value> {
     let path = format!("drivers/{}", hardware.name);
     let mut shown = Map::new();
     shown.insert("name".into(), hardware.name.into());

@@ -15,15 +15,21 @@ use crate::app::App;
 /// # Errors
 ///
 /// 404.
-pub async fn show(State(app): State<App>, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn show(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let node = find(&app, &ident).await?;
     let running: Vec<Value> = node
         .work
         .iter()
         .flat_map(|work| &work.steps)
-        .filter_map(|step| Some(json!({"step": step.step, "evidence": plain(step.evidence.as_ref()?)})))
+        .filter_map(|step| {
+            Some(json!({"step": step.step, "evidence": plain(step.evidence.as_ref()?)}))
+        })
         .collect();
-    let mut answer = json!({"node_uuid": node.uuid, "evidence": plain(&node.evidence), "in_progress": running});
+    let mut answer =
+        json!({"node_uuid": node.uuid, "evidence": plain(&node.evidence), "in_progress": running});
     mask(&mut answer);
     Ok(Json(answer))
 }

@@ -16,7 +16,10 @@ use crate::node::explain::explain;
 /// # Errors
 ///
 /// 404.
-pub async fn show(State(app): State<App>, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn show(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let node = find(&app, &ident).await?;
     let mut answer = plain(explain(&node, &app.settings, &app.live));
     mask(&mut answer);

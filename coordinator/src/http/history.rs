@@ -15,7 +15,8 @@ use crate::app::App;
 use crate::node::Node;
 use crate::store::HistoryEntry;
 
-const PARAMETERS: [(&str, u16); 5] = [("detail", 78), ("marker", 78), ("limit", 78), ("sort_key", 78), ("sort_dir", 78)];
+const PARAMETERS: [(&str, u16); 5] =
+    [("detail", 78), ("marker", 78), ("limit", 78), ("sort_key", 78), ("sort_dir", 78)];
 
 /// Longest event text that Ironic shows, characters.
 const EVENT_LIMIT: usize = 255;
@@ -45,7 +46,8 @@ pub async fn list(
     let full = entries.len() >= limit;
     entries.truncate(limit);
     let path = format!("nodes/{}/history", node.uuid);
-    let shown: Vec<Value> = entries.iter().map(|entry| shown(entry, &node, detail, &base, &path)).collect();
+    let shown: Vec<Value> =
+        entries.iter().map(|entry| shown(entry, &node, detail, &base, &path)).collect();
     let mut body = json!({"history": shown});
     if let Some(last) = entries.last().filter(|_| full) {
         let next = query.with_marker(limit, &last.uuid.to_string());

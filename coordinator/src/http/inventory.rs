@@ -13,10 +13,16 @@ use crate::app::App;
 /// # Errors
 ///
 /// 404 for an unknown node and for one that was never inspected.
-pub async fn show(State(app): State<App>, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn show(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let node = find(&app, &ident).await?;
     let stored = app.store.inventory(node.uuid).await?;
-    let stored = stored.ok_or_else(|| ApiError::NotFound { what: "Inventory for node", ident: node.uuid.to_string() })?;
+    let stored = stored.ok_or_else(|| ApiError::NotFound {
+        what: "Inventory for node",
+        ident: node.uuid.to_string(),
+    })?;
     Ok(Json(shown(stored)))
 }
 

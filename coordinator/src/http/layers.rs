@@ -13,8 +13,10 @@ use uuid::Uuid;
 use super::error::ApiError;
 use super::version::{self, Version};
 
-const REQUEST_ID: [HeaderName; 2] =
-    [HeaderName::from_static("openstack-request-id"), HeaderName::from_static("x-openstack-request-id")];
+const REQUEST_ID: [HeaderName; 2] = [
+    HeaderName::from_static("openstack-request-id"),
+    HeaderName::from_static("x-openstack-request-id"),
+];
 
 /// Puts the layers around `routes`. They are around the whole router because a trailing slash must go before a route is chosen,
 /// and because unknown paths and methods get the same headers as all others.

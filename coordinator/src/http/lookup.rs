@@ -31,7 +31,9 @@ impl<S: Sync> FromRequestParts<S> for Remote {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         let connection = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        Ok(Self(connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |connection| connection.0.ip())))
+        Ok(Self(
+            connection.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |connection| connection.0.ip()),
+        ))
     }
 }
 

@@ -14,7 +14,11 @@ use crate::node::attributes::text;
 /// # Errors
 ///
 /// 400, 404.
-pub async fn set(State(app): State<App>, Path(ident): Path<String>, Body(body): Body) -> Result<StatusCode, ApiError> {
+pub async fn set(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+    Body(body): Body,
+) -> Result<StatusCode, ApiError> {
     let reason = text("reason", &body["reason"], 4096).map_err(ApiError::Invalid)?;
     actions::maintenance(&app, &ident, true, reason.as_deref()).await?;
     Ok(StatusCode::ACCEPTED)
@@ -25,7 +29,10 @@ pub async fn set(State(app): State<App>, Path(ident): Path<String>, Body(body): 
 /// # Errors
 ///
 /// 404.
-pub async fn unset(State(app): State<App>, Path(ident): Path<String>) -> Result<StatusCode, ApiError> {
+pub async fn unset(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<StatusCode, ApiError> {
     actions::maintenance(&app, &ident, false, None).await?;
     Ok(StatusCode::ACCEPTED)
 }

@@ -18,7 +18,10 @@ use crate::power::BootDevice;
 /// # Errors
 ///
 /// 404; 500 when the BMC does not answer.
-pub async fn boot_device(State(app): State<App>, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn boot_device(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let (device, persistent) = actions::boot_device(&app, &ident).await?;
     Ok(Json(json!({"boot_device": device, "persistent": persistent})))
 }
@@ -34,9 +37,13 @@ pub async fn set_boot_device(
     Body(body): Body,
 ) -> Result<StatusCode, ApiError> {
     let name = body["boot_device"].as_str();
-    let name = name.ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: boot_device".into()))?;
+    let name =
+        name.ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: boot_device".into()))?;
     let device = BootDevice::parse(name).ok_or_else(|| {
-        ApiError::Invalid(format!("Invalid boot device {name} specified; supported are {}.", names().join(", ")))
+        ApiError::Invalid(format!(
+            "Invalid boot device {name} specified; supported are {}.",
+            names().join(", ")
+        ))
     })?;
     let persistent = flag("persistent", &body["persistent"]).map_err(ApiError::Invalid)?;
     actions::set_boot_device(&app, &ident, device, persistent).await?;
@@ -48,7 +55,10 @@ pub async fn set_boot_device(
 /// # Errors
 ///
 /// 404.
-pub async fn supported(State(app): State<App>, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn supported(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     find(&app, &ident).await?;
     Ok(Json(json!({"supported_boot_devices": names()})))
 }

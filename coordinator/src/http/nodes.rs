@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-pub use list::{detailed, plain};
+pub use list::{detailed, limit, plain};
 
 use super::conductors;
 use super::error::ApiError;
@@ -18,15 +18,11 @@ use super::fields;
 use super::representation::{self, Shape};
 use super::request::{Base, Body, Query};
 use super::version::Version;
-use crate::app::{App, Severity};
+use crate::app::{App, Change, Severity};
 use crate::node::attributes::{assign, blank, interface_problems};
 use crate::node::interfaces::{KINDS, unknown_driver};
 use crate::node::patch::{self, PatchError};
 use crate::node::{Node, ProvisionState};
-use crate::store::StoreError;
-
-/// Times a change is decided again when somebody else wrote in between.
-const ATTEMPTS: u32 = 5;
 
 /// What `POST /v1/nodes` takes besides the `*_interface` fields. The schema is closed.
 const CREATE: [&str; 27] = [
@@ -72,10 +68,17 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let node = created(&body, version, app.clock.now())?;
     let node = app.store.create_node(&node).await?;
-    app.note(node.uuid, Severity::Info, "enrolment", format!("enrolled with driver {}", node.driver)).await;
+    app.note(
+        node.uuid,
+        Severity::Info,
+        "enrolment",
+        format!("enrolled with driver {}", node.driver),
+    )
+    .await;
     let location = format!("{base}/v1/nodes/{}", node.uuid);
     let shape = Shape { version, fields: None, base: &base, conductor: conductors::name() };
-    let mut response = (StatusCode::CREATED, Json(representation::node(&node, &shape))).into_response();
+    let mut response =
+        (StatusCode::CREATED, Json(representation::node(&node, &shape))).into_response();
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -144,9 +147,13 @@ pub async fn show(
     Path(ident): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     query.only(&[("fields", 8)], version)?;
-    let selected = query.get("fields").map(|asked| fields::select(fields::NODE, asked, version)).transpose()?;
+    let selected = query
+        .get("fields")
+        .map(|asked| fields::select(fields::NODE, asked, version))
+        .transpose()?;
     let node = find(&app, &ident).await?;
-    let shape = Shape { version, fields: selected.as_deref(), base: &base, conductor: conductors::name() };
+    let shape =
+        Shape { version, fields: selected.as_deref(), base: &base, conductor: conductors::name() };
     Ok(Json(representation::node(&node, &shape)))
 }
 
@@ -169,7 +176,8 @@ pub async fn change(
     fields::refuse_newer(fields::NODE, operations.iter().map(patch::Operation::root), version)?;
     if reset && !operations.iter().any(|operation| operation.root() == "driver") {
         return Err(ApiError::Invalid(
-            "The reset_interfaces parameter can only be used when changing the node's driver.".into(),
+            "The reset_interfaces parameter can only be used when changing the node's driver."
+                .into(),
         ));
     }
     let node = update(&app, &ident, |node| {
@@ -194,15 +202,14 @@ pub(super) async fn update(
     ident: &str,
     decide: impl Fn(&Node) -> Result<Node, ApiError>,
 ) -> Result<Node, ApiError> {
-    let mut attempt = 1;
-    loop {
-        let mut changed = decide(&find(app, ident).await?)?;
-        changed.updated_at = Some(app.clock.now());
-        match app.save(&changed).await {
-            Err(StoreError::Conflict(_)) if attempt < ATTEMPTS => attempt += 1,
-            result => return Ok(result?),
-        }
-    }
+    let changed = app
+        .change(ident, |node| -> Result<_, ApiError> {
+            *node = decide(node)?;
+            node.updated_at = Some(app.clock.now());
+            Ok(Change::Write(()))
+        })
+        .await?;
+    changed.map(|(node, ())| node).ok_or_else(|| ApiError::NodeNotFound(ident.to_owned()))
 }
 
 /// `DELETE /v1/nodes/{id}`: 204.
@@ -210,7 +217,10 @@ pub(super) async fn update(
 /// # Errors
 ///
 /// 404; 403 when it is protected; 409 with an instance or in a state that forbids it, unless in maintenance.
-pub async fn delete(State(app): State<App>, Path(ident): Path<String>) -> Result<StatusCode, ApiError> {
+pub async fn delete(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<StatusCode, ApiError> {
     let node = find(&app, &ident).await?;
     refuse_delete(&node)?;
     app.store.delete_node(node.uuid).await?;
@@ -231,7 +241,10 @@ fn refuse_delete(node: &Node) -> Result<(), ApiError> {
         return Ok(());
     }
     if let Some(instance) = node.instance_uuid {
-        return Err(ApiError::Conflict(format!("Node {} is associated with instance {instance}.", node.uuid)));
+        return Err(ApiError::Conflict(format!(
+            "Node {} is associated with instance {instance}.",
+            node.uuid
+        )));
     }
     let state = node.provision_state;
     if matches!(state, State::Manageable | State::Enroll | State::AdoptFailed | State::Available) {
@@ -265,8 +278,14 @@ mod tests {
 
     #[test]
     fn a_new_node_begins_where_its_version_says() {
-        assert_eq!(made(json!({"driver": "ipmi"}), 10).unwrap().provision_state, ProvisionState::Available);
-        assert_eq!(made(json!({"driver": "ipmi"}), 11).unwrap().provision_state, ProvisionState::Enroll);
+        assert_eq!(
+            made(json!({"driver": "ipmi"}), 10).unwrap().provision_state,
+            ProvisionState::Available
+        );
+        assert_eq!(
+            made(json!({"driver": "ipmi"}), 11).unwrap().provision_state,
+            ProvisionState::Enroll
+        );
     }
 
     #[test]
@@ -277,12 +296,20 @@ mod tests {
         for part in ["'nam', 'id'", "'a b'", "'ipmi'", "properties must be an object"] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert!(made(json!({}), 110).unwrap_err().to_string().contains("'driver' is a required property"));
+        assert!(
+            made(json!({}), 110)
+                .unwrap_err()
+                .to_string()
+                .contains("'driver' is a required property")
+        );
     }
 
     #[test]
     fn a_field_newer_than_the_version_is_not_acceptable() {
-        assert!(matches!(made(json!({"driver": "ipmi", "owner": "x"}), 49), Err(ApiError::TooNew(_))));
+        assert!(matches!(
+            made(json!({"driver": "ipmi", "owner": "x"}), 49),
+            Err(ApiError::TooNew(_))
+        ));
         assert!(made(json!({"driver": "ipmi", "owner": "x"}), 50).is_ok());
     }
 
@@ -301,7 +328,11 @@ mod tests {
             let mut node = blank(Uuid::nil(), state, Timestamp::UNIX_EPOCH);
             node.instance_uuid = instance.then(Uuid::nil);
             (node.maintenance, node.protected) = (maintenance, protected);
-            assert_eq!(refuse_delete(&node).is_ok(), allowed, "{state:?} {instance} {maintenance} {protected}");
+            assert_eq!(
+                refuse_delete(&node).is_ok(),
+                allowed,
+                "{state:?} {instance} {maintenance} {protected}"
+            );
         }
     }
 }

@@ -50,11 +50,13 @@ pub async fn create(
     let asked = record::created(&body, version)?;
     let node = app.store.node(&asked.node).await?;
     // Ironic answers 400, not 404, when the node of a new port is unknown.
-    let node = node.ok_or_else(|| ApiError::Invalid(format!("Node {} could not be found.", asked.node)))?;
+    let node =
+        node.ok_or_else(|| ApiError::Invalid(format!("Node {} could not be found.", asked.node)))?;
     let port = asked.port(node.uuid, app.clock.now());
     app.store.create_port(&port).await?;
     let shape = Shape { version, fields: None, base: &base, conductor: "" };
-    let mut response = (StatusCode::CREATED, Json(representation::port(&port, &shape))).into_response();
+    let mut response =
+        (StatusCode::CREATED, Json(representation::port(&port, &shape))).into_response();
     if let Ok(location) = HeaderValue::from_str(&format!("{base}/v1/ports/{}", port.uuid)) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -73,7 +75,8 @@ pub async fn list(
     query: Query,
 ) -> Result<Json<Value>, ApiError> {
     let node = of_query(&app, &query).await?;
-    answer(&app, version, &base, &query, Listing { node, detail: false, path: "ports".into() }).await
+    answer(&app, version, &base, &query, Listing { node, detail: false, path: "ports".into() })
+        .await
 }
 
 /// `GET /v1/ports/detail`.
@@ -88,7 +91,14 @@ pub async fn detailed(
     query: Query,
 ) -> Result<Json<Value>, ApiError> {
     let node = of_query(&app, &query).await?;
-    answer(&app, version, &base, &query, Listing { node, detail: true, path: "ports/detail".into() }).await
+    answer(
+        &app,
+        version,
+        &base,
+        &query,
+        Listing { node, detail: true, path: "ports/detail".into() },
+    )
+    .await
 }
 
 /// `GET /v1/nodes/{id}/ports`.
@@ -151,7 +161,9 @@ async fn answer(
     let detail = listing.detail || query.flag("detail")?.unwrap_or(false);
     let selected = match (query.get("fields"), detail) {
         (Some(_), true) => {
-            return Err(ApiError::Invalid("Can't fetch a subset of fields with 'detail' set".into()));
+            return Err(ApiError::Invalid(
+                "Can't fetch a subset of fields with 'detail' set".into(),
+            ));
         }
         (Some(asked), false) => Some(fields::select(PORT, asked, version)?),
         (None, true) => None,
@@ -159,11 +171,19 @@ async fn answer(
     };
     let filter = PortFilter {
         node: listing.node,
-        address: query.get("address").map(record::address).transpose().map_err(ApiError::Invalid)?,
+        address: query
+            .get("address")
+            .map(record::address)
+            .transpose()
+            .map_err(ApiError::Invalid)?,
         marker: query.parsed("marker")?,
         limit: limit(query)?,
     };
-    let ports = if query.get("portgroup").is_some() { Vec::new() } else { app.store.ports(&filter).await? };
+    let ports = if query.get("portgroup").is_some() {
+        Vec::new()
+    } else {
+        app.store.ports(&filter).await?
+    };
     let shape = Shape { version, fields: selected.as_deref(), base, conductor: "" };
     let shown: Vec<Value> = ports.iter().map(|port| representation::port(port, &shape)).collect();
     let mut body = json!({"ports": shown});
@@ -187,7 +207,8 @@ pub async fn show(
     Path(ident): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     query.only(&[("fields", 8)], version)?;
-    let selected = query.get("fields").map(|asked| fields::select(PORT, asked, version)).transpose()?;
+    let selected =
+        query.get("fields").map(|asked| fields::select(PORT, asked, version)).transpose()?;
     let port = find_port(&app, &ident, version).await?;
     let shape = Shape { version, fields: selected.as_deref(), base: &base, conductor: "" };
     Ok(Json(representation::port(&port, &shape)))
@@ -236,7 +257,11 @@ pub async fn change(
 /// # Errors
 ///
 /// 404.
-pub async fn delete(State(app): State<App>, version: Version, Path(ident): Path<String>) -> Result<StatusCode, ApiError> {
+pub async fn delete(
+    State(app): State<App>,
+    version: Version,
+    Path(ident): Path<String>,
+) -> Result<StatusCode, ApiError> {
     let port = find_port(&app, &ident, version).await?;
     if app.store.delete_port(port.uuid).await? {
         Ok(StatusCode::NO_CONTENT)

@@ -16,7 +16,10 @@ use crate::node::{Node, WorkRecord};
 /// # Errors
 ///
 /// 404.
-pub async fn show(State(app): State<App>, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn show(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let node = find(&app, &ident).await?;
     Ok(Json(shown(&app, &node)))
 }
@@ -40,7 +43,8 @@ fn shown(app: &App, node: &Node) -> Value {
     });
     if let Some(work) = &node.work {
         let live = pulse.and_then(|pulse| pulse.progress);
-        let latest = live.filter(|progress| progress.order_id.is_none_or(|order| order == work.order.order_id));
+        let latest = live
+            .filter(|progress| progress.order_id.is_none_or(|order| order == work.order.order_id));
         describe(&mut answer, work);
         answer["progress"] = plain(latest.as_ref().or(work.progress.as_ref()));
     }
@@ -54,7 +58,10 @@ fn describe(answer: &mut Value, work: &WorkRecord) {
     answer["order_id"] = json!(work.order.order_id);
     answer["ordered_at"] = json!(time(work.ordered_at));
     answer["since"] = json!(time(work.since));
-    let steps = work.steps.iter().map(|step| json!({"step": step.step, "attempt": step.attempt, "ended": step.ended}));
+    let steps = work
+        .steps
+        .iter()
+        .map(|step| json!({"step": step.step, "attempt": step.attempt, "ended": step.ended}));
     answer["steps"] = steps.collect();
     let moments = work.boot.moments.iter().map(|(name, at)| (name.clone(), Value::from(time(*at))));
     answer["moments"] = Value::Object(moments.collect::<Map<_, _>>());

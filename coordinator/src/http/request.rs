@@ -65,7 +65,11 @@ impl Query {
         let Some(word) = self.get(name) else {
             return Ok(None);
         };
-        let wrong = || ApiError::Invalid(format!("Invalid value for {name}: '{word}' is neither true nor false."));
+        let wrong = || {
+            ApiError::Invalid(format!(
+                "Invalid value for {name}: '{word}' is neither true nor false."
+            ))
+        };
         truth(word).map(Some).ok_or_else(wrong)
     }
 
@@ -78,7 +82,8 @@ impl Query {
         let Some(text) = self.get(name) else {
             return Ok(None);
         };
-        let wrong = |error| ApiError::Invalid(format!("Invalid value for {name}: '{text}': {error}."));
+        let wrong =
+            |error| ApiError::Invalid(format!("Invalid value for {name}: '{text}': {error}."));
         text.parse().map(Some).map_err(wrong)
     }
 
@@ -92,7 +97,9 @@ impl Query {
             match known.iter().find(|entry| entry.0 == name) {
                 None => return Err(ApiError::Invalid(format!("Unknown parameter: {name}."))),
                 Some((_, since)) if version.0 < *since => {
-                    return Err(ApiError::TooNew(format!("The parameter '{name}' needs at least version 1.{since}.")));
+                    return Err(ApiError::TooNew(format!(
+                        "The parameter '{name}' needs at least version 1.{since}."
+                    )));
                 }
                 Some(_) => {}
             }
@@ -104,7 +111,9 @@ impl Query {
     #[must_use]
     pub fn with_marker(&self, limit: usize, marker: &str) -> String {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(self.pairs.iter().filter(|pair| !matches!(pair.0.as_str(), "marker" | "limit")));
+        query.extend_pairs(
+            self.pairs.iter().filter(|pair| !matches!(pair.0.as_str(), "marker" | "limit")),
+        );
         query.append_pair("limit", &limit.to_string()).append_pair("marker", marker);
         query.finish()
     }
@@ -119,11 +128,19 @@ impl<S: Sync, const KIB: usize> FromRequest<S> for Body<KIB> {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
         let limit = KIB * 1024;
-        let bytes = to_bytes(request.into_body(), limit).await.map_err(|_| ApiError::BodyTooLarge(limit))?;
+        let bytes = to_bytes(request.into_body(), limit)
+            .await
+            .map_err(|_| ApiError::BodyTooLarge(limit))?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(Value::Null));
         }
-        let wrong = |error: serde_json::Error| ApiError::Invalid(format!("The body is not JSON: line {}, column {}.", error.line(), error.column()));
+        let wrong = |error: serde_json::Error| {
+            ApiError::Invalid(format!(
+                "The body is not JSON: line {}, column {}.",
+                error.line(),
+                error.column()
+            ))
+        };
         serde_json::from_slice(&bytes).map(Self).map_err(wrong)
     }
 }
@@ -138,7 +155,8 @@ mod tests {
 
     #[test]
     fn the_next_page_keeps_the_query_and_replaces_marker_and_limit() {
-        let query = query(&[("provision_state", "wait call-back"), ("limit", "5"), ("marker", "a")]);
+        let query =
+            query(&[("provision_state", "wait call-back"), ("limit", "5"), ("marker", "a")]);
         assert_eq!(query.with_marker(5, "b"), "provision_state=wait+call-back&limit=5&marker=b");
     }
 
@@ -148,12 +166,17 @@ mod tests {
         let sent = query(&[("fault", "x")]);
         assert!(sent.only(&known, Version(42)).is_ok());
         assert!(matches!(sent.only(&known, Version(41)), Err(ApiError::TooNew(_))));
-        assert!(matches!(query(&[("falt", "x")]).only(&known, Version(110)), Err(ApiError::Invalid(_))));
+        assert!(matches!(
+            query(&[("falt", "x")]).only(&known, Version(110)),
+            Err(ApiError::Invalid(_))
+        ));
     }
 
     #[test]
     fn a_host_header_cannot_smuggle_a_path_into_links() {
-        for (host, good) in [("h:6385", true), ("[::1]:6385", true), ("h/x", false), ("h\"", false), ("", false)] {
+        for (host, good) in
+            [("h:6385", true), ("[::1]:6385", true), ("h/x", false), ("h\"", false), ("", false)]
+        {
             assert_eq!(is_host(host), good, "{host}");
         }
     }

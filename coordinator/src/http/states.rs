@@ -39,12 +39,17 @@ const SHOWN: [&str; 11] = [
 /// # Errors
 ///
 /// 404.
-pub async fn show(State(app): State<App>, version: Version, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn show(
+    State(app): State<App>,
+    version: Version,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     let node = find(&app, &ident).await?;
     let shape = Shape { version, fields: None, base: "", conductor: "" };
     let whole = representation::node(&node, &shape);
     let states = SHOWN.iter().filter(|name| visible(NODE, name, version) == Some(true));
-    let states = states.map(|name| ((*name).to_owned(), whole.get(*name).cloned().unwrap_or_default()));
+    let states =
+        states.map(|name| ((*name).to_owned(), whole.get(*name).cloned().unwrap_or_default()));
     Ok(Json(Value::Object(states.collect::<Map<_, _>>())))
 }
 
@@ -71,20 +76,31 @@ pub async fn power(
 }
 
 fn power_target(body: &Value, version: Version) -> Result<PowerTarget, ApiError> {
-    let unknown: Vec<&String> =
-        body.as_object().into_iter().flat_map(Map::keys).filter(|key| !matches!(key.as_str(), "target" | "timeout")).collect();
+    let unknown: Vec<&String> = body
+        .as_object()
+        .into_iter()
+        .flat_map(Map::keys)
+        .filter(|key| !matches!(key.as_str(), "target" | "timeout"))
+        .collect();
     if !unknown.is_empty() {
         return Err(ApiError::Invalid(format!("Unknown parameter(s) in the body: {unknown:?}.")));
     }
-    let text = body["target"].as_str().ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: target".into()))?;
+    let text = body["target"]
+        .as_str()
+        .ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: target".into()))?;
     let target = PowerTarget::parse(text).ok_or_else(|| {
         let known: Vec<&str> = PowerTarget::ALL.iter().map(|target| target.text()).collect();
-        ApiError::Invalid(format!("Invalid power target '{text}'; valid are: {}.", known.join(", ")))
+        ApiError::Invalid(format!(
+            "Invalid power target '{text}'; valid are: {}.",
+            known.join(", ")
+        ))
     })?;
     let soft = matches!(target, PowerTarget::SoftOff | PowerTarget::SoftReboot);
     let timeout = body.get("timeout").filter(|timeout| !timeout.is_null());
     if version.0 < 27 && (soft || timeout.is_some()) {
-        return Err(ApiError::TooNew("Soft power actions and timeouts need at least version 1.27.".into()));
+        return Err(ApiError::TooNew(
+            "Soft power actions and timeouts need at least version 1.27.".into(),
+        ));
     }
     if timeout.is_some() {
         return Err(ApiError::Invalid(
@@ -108,7 +124,10 @@ fn accepted(base: &str, node: &Node) -> (StatusCode, HeaderMap) {
 /// # Errors
 ///
 /// 404.
-pub async fn console(State(app): State<App>, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn console(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     find(&app, &ident).await?;
     Ok(Json(json!({"console_enabled": false, "console_info": null})))
 }

@@ -22,7 +22,10 @@ const LONGEST: usize = 255;
 /// # Errors
 ///
 /// 404.
-pub async fn list(State(app): State<App>, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn list(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     Ok(Json(json!({"traits": of(&find(&app, &ident).await?)})))
 }
 
@@ -31,10 +34,15 @@ pub async fn list(State(app): State<App>, Path(ident): Path<String>) -> Result<J
 /// # Errors
 ///
 /// 400, 404.
-pub async fn replace(State(app): State<App>, Path(ident): Path<String>, Body(body): Body) -> Result<StatusCode, ApiError> {
+pub async fn replace(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+    Body(body): Body,
+) -> Result<StatusCode, ApiError> {
     let wrong = || ApiError::Invalid("The body must be {\"traits\": [text, …]}.".into());
     let asked = body["traits"].as_array().ok_or_else(wrong)?;
-    let asked: Option<BTreeSet<String>> = asked.iter().map(|one| one.as_str().map(str::to_owned)).collect();
+    let asked: Option<BTreeSet<String>> =
+        asked.iter().map(|one| one.as_str().map(str::to_owned)).collect();
     let asked = asked.ok_or_else(wrong)?;
     store(&app, &ident, |_| asked.clone()).await
 }
@@ -44,7 +52,10 @@ pub async fn replace(State(app): State<App>, Path(ident): Path<String>, Body(bod
 /// # Errors
 ///
 /// 404.
-pub async fn clear(State(app): State<App>, Path(ident): Path<String>) -> Result<StatusCode, ApiError> {
+pub async fn clear(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<StatusCode, ApiError> {
     store(&app, &ident, |_| BTreeSet::new()).await
 }
 
@@ -53,7 +64,10 @@ pub async fn clear(State(app): State<App>, Path(ident): Path<String>) -> Result<
 /// # Errors
 ///
 /// 400, 404.
-pub async fn add(State(app): State<App>, Path((ident, name)): Path<(String, String)>) -> Result<StatusCode, ApiError> {
+pub async fn add(
+    State(app): State<App>,
+    Path((ident, name)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
     store(&app, &ident, |mut traits| {
         traits.insert(name.clone());
         traits
@@ -66,7 +80,10 @@ pub async fn add(State(app): State<App>, Path((ident, name)): Path<(String, Stri
 /// # Errors
 ///
 /// 404.
-pub async fn remove(State(app): State<App>, Path((ident, name)): Path<(String, String)>) -> Result<StatusCode, ApiError> {
+pub async fn remove(
+    State(app): State<App>,
+    Path((ident, name)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
     if !of(&find(&app, &ident).await?).contains(&name) {
         return Err(ApiError::NotFound { what: "Trait", ident: name });
     }
@@ -82,7 +99,10 @@ pub async fn remove(State(app): State<App>, Path((ident, name)): Path<(String, S
 /// # Errors
 ///
 /// 404.
-pub async fn vifs(State(app): State<App>, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn vifs(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     find(&app, &ident).await?;
     Ok(Json(json!({"vifs": []})))
 }
@@ -115,7 +135,9 @@ fn check(traits: &BTreeSet<String>) -> Result<(), ApiError> {
     let good = |name: &str| {
         name.len() <= LONGEST
             && name.starts_with(|first: char| first.is_ascii_uppercase())
-            && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
     };
     match traits.iter().find(|name| !good(name)) {
         None => Ok(()),
@@ -131,7 +153,13 @@ mod tests {
 
     #[test]
     fn a_trait_is_capital_letters_digits_and_underscores() {
-        for (name, good) in [("CUSTOM_GOLD_1", true), ("HW_CPU_X86_VMX", true), ("custom_x", false), ("CUSTOM-X", false), ("", false)] {
+        for (name, good) in [
+            ("CUSTOM_GOLD_1", true),
+            ("HW_CPU_X86_VMX", true),
+            ("custom_x", false),
+            ("CUSTOM-X", false),
+            ("", false),
+        ] {
             assert_eq!(check(&BTreeSet::from([name.to_owned()])).is_ok(), good, "{name}");
         }
     }

@@ -24,7 +24,10 @@ const BMC_TIMEOUT: Duration = Duration::from_secs(8);
 /// # Errors
 ///
 /// 404.
-pub async fn by_ident(State(app): State<App>, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn by_ident(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     answer(&app, &ident).await
 }
 
@@ -93,7 +96,9 @@ pub(super) fn reason(problems: &[String]) -> Option<String> {
 /// Why the coordinator's own kernel or ramdisk cannot be served. The path is the operator's business, not every client's.
 async fn file_problem(key: &str, file: Option<&FilePath>) -> Option<String> {
     let Some(file) = file else {
-        return Some(format!("The coordinator has no ramdisk to boot: the setting {key} is missing."));
+        return Some(format!(
+            "The coordinator has no ramdisk to boot: the setting {key} is missing."
+        ));
     };
     match tokio::fs::metadata(file).await {
         Ok(found) if found.is_file() && found.len() > 0 => None,
@@ -126,7 +131,8 @@ async fn image_problem(app: &App, node: &Node) -> Result<Option<String>, ApiErro
         return Ok(None);
     };
     let hints = [&node.instance_info, &node.properties];
-    let hinted = hints.iter().any(|info| info.get("root_device").is_some_and(|hints| !hints.is_null()));
+    let hinted =
+        hints.iter().any(|info| info.get("root_device").is_some_and(|hints| !hints.is_null()));
     let inventory = app.store.inventory(node.uuid).await?;
     let disk = inventory.and_then(|inventory| images::root_disk_bytes(&inventory, hinted));
     let client = images::client().map_err(ApiError::internal)?;

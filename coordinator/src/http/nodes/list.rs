@@ -49,7 +49,8 @@ const PARAMETERS: [(&str, u16); 27] = [
 /// Ironic's `[api]max_limit`.
 pub const MAX_LIMIT: usize = 1000;
 
-const FAULTS: [&str; 4] = ["power failure", "clean failure", "rescue abort failure", "service failure"];
+const FAULTS: [&str; 4] =
+    ["power failure", "clean failure", "rescue abort failure", "service failure"];
 
 /// Columns that order a list; the others are documents.
 const SORT_KEYS: [&str; 12] = [
@@ -117,7 +118,8 @@ async fn answer(
     let filter = filter(app, query, version).await?;
     let rest = Rest::of(query)?;
     let shape = Shape { version, fields: selected, base, conductor: conductors::name() };
-    let short = selected.is_some_and(|fields| fields.iter().all(|field| NODE_LIST.contains(&field.as_str())));
+    let short = selected
+        .is_some_and(|fields| fields.iter().all(|field| NODE_LIST.contains(&field.as_str())));
     let nodes: Vec<(Uuid, Value)> = if short && rest.is_empty() {
         let found = app.store.node_summaries(&filter).await?;
         found.iter().map(|node| (node.uuid, representation::summary(node, &shape))).collect()
@@ -136,7 +138,11 @@ async fn answer(
 }
 
 /// Whole nodes that also match what the store has no columns for.
-async fn matching(app: &App, mut filter: NodeFilter, rest: &Rest<'_>) -> Result<Vec<Node>, ApiError> {
+async fn matching(
+    app: &App,
+    mut filter: NodeFilter,
+    rest: &Rest<'_>,
+) -> Result<Vec<Node>, ApiError> {
     let wanted = filter.limit;
     let mut found = Vec::new();
     loop {
@@ -254,7 +260,9 @@ impl<'a> Rest<'a> {
             retired: query.flag("retired")?,
             sharded: query.flag("sharded")?,
             shards: query.get("shard").map(|shards| shards.split(',').collect()),
-            nothing: foreign || query.get("chassis_uuid").is_some() || query.get("parent_node").is_some(),
+            nothing: foreign
+                || query.get("chassis_uuid").is_some()
+                || query.get("parent_node").is_some(),
         })
     }
 
@@ -272,9 +280,14 @@ impl<'a> Rest<'a> {
         let shard = kept("shard");
         !self.nothing
             && self.equal.iter().all(|(name, value)| kept(name) == Some(value))
-            && self.description_contains.is_none_or(|part| kept("description").is_some_and(|text| text.contains(part)))
+            && self
+                .description_contains
+                .is_none_or(|part| kept("description").is_some_and(|text| text.contains(part)))
             && self.retired.is_none_or(|retired| node.retired == retired)
             && self.sharded.is_none_or(|sharded| shard.is_some() == sharded)
-            && self.shards.as_ref().is_none_or(|shards| shard.is_some_and(|shard| shards.contains(&shard)))
+            && self
+                .shards
+                .as_ref()
+                .is_none_or(|shards| shard.is_some_and(|shard| shards.contains(&shard)))
     }
 }

@@ -54,7 +54,16 @@ struct Draft {
 impl Asked {
     pub(super) fn port(self, node_uuid: Uuid, now: Timestamp) -> Port {
         let Draft { address, pxe_enabled, extra, other } = self.draft;
-        Port { uuid: self.uuid, node_uuid, address, pxe_enabled, extra, other, created_at: now, updated_at: None }
+        Port {
+            uuid: self.uuid,
+            node_uuid,
+            address,
+            pxe_enabled,
+            extra,
+            other,
+            created_at: now,
+            updated_at: None,
+        }
     }
 }
 
@@ -66,7 +75,8 @@ pub(super) fn created(body: &Value, version: Version) -> Result<Asked, ApiError>
     fields::refuse_newer(PORT, body.keys().map(String::as_str), version)?;
     let mut problems = Vec::new();
     let known = |key: &str| may_change(key) || matches!(key, "uuid" | "node_ident");
-    let unknown: Vec<String> = body.keys().filter(|key| !known(key)).map(|key| format!("'{key}'")).collect();
+    let unknown: Vec<String> =
+        body.keys().filter(|key| !known(key)).map(|key| format!("'{key}'")).collect();
     if !unknown.is_empty() {
         problems.push(format!(
             "Schema error for port: Additional properties are not allowed ({} unexpected).",
@@ -77,7 +87,10 @@ pub(super) fn created(body: &Value, version: Version) -> Result<Asked, ApiError>
         problems.push(problem);
         String::new()
     });
-    let uuid = match body.get("uuid").map(|value| value.as_str().and_then(|text| Uuid::try_parse(text).ok())) {
+    let uuid = match body
+        .get("uuid")
+        .map(|value| value.as_str().and_then(|text| Uuid::try_parse(text).ok()))
+    {
         None => Uuid::now_v7(),
         Some(Some(uuid)) => uuid,
         Some(None) => {
@@ -88,16 +101,26 @@ pub(super) fn created(body: &Value, version: Version) -> Result<Asked, ApiError>
     if !body.contains_key("address") {
         problems.push("Schema error for port: 'address' is a required property.".into());
     }
-    let mut draft = Draft { address: String::new(), pxe_enabled: true, extra: Object::new(), other: BTreeMap::new() };
+    let mut draft = Draft {
+        address: String::new(),
+        pxe_enabled: true,
+        extra: Object::new(),
+        other: BTreeMap::new(),
+    };
     for (key, value) in body.iter().filter(|(key, _)| may_change(key) && *key != "node_uuid") {
         problems.extend(assign(&mut draft, key, value).err());
     }
-    if problems.is_empty() { Ok(Asked { node, uuid, draft }) } else { Err(ApiError::problems(&problems)) }
+    if problems.is_empty() {
+        Ok(Asked { node, uuid, draft })
+    } else {
+        Err(ApiError::problems(&problems))
+    }
 }
 
 /// Ironic takes a UUID as `node_uuid`, and a name only as `node_ident` (1.94).
 fn node(body: &Map<String, Value>, version: Version) -> Result<String, String> {
-    if let Some(ident) = body.get("node_ident").and_then(Value::as_str).filter(|_| version.0 >= 94) {
+    if let Some(ident) = body.get("node_ident").and_then(Value::as_str).filter(|_| version.0 >= 94)
+    {
         return Ok(ident.to_owned());
     }
     match body.get("node_uuid").and_then(Value::as_str) {
@@ -127,7 +150,9 @@ pub(super) fn changed(port: &Port, operations: &[Operation]) -> Result<Port, Api
         if key == "node_uuid" {
             match value.as_str().and_then(|text| Uuid::try_parse(text).ok()) {
                 Some(uuid) => node_uuid = uuid,
-                None => problems.push(format!("Expected a UUID for node_uuid but received {value}.")),
+                None => {
+                    problems.push(format!("Expected a UUID for node_uuid but received {value}."))
+                }
             }
         } else {
             problems.extend(assign(&mut draft, key, value).err());
@@ -163,11 +188,17 @@ fn assign(draft: &mut Draft, name: &str, value: &Value) -> Result<(), String> {
             return Ok(());
         }
         "extra" => {
-            draft.extra = value.as_object().cloned().or(value.is_null().then(Object::new)).ok_or("extra must be an object.")?;
+            draft.extra = value
+                .as_object()
+                .cloned()
+                .or(value.is_null().then(Object::new))
+                .ok_or("extra must be an object.")?;
             return Ok(());
         }
         "portgroup_uuid" if value.is_null() => Value::Null,
-        "portgroup_uuid" => return Err("Port groups are not supported by this coordinator yet.".into()),
+        "portgroup_uuid" => {
+            return Err("Port groups are not supported by this coordinator yet.".into());
+        }
         "is_smartnic" => Value::from(flag(name, value)?),
         "local_link_connection" if value.is_null() || value.is_object() => value.clone(),
         "local_link_connection" => return Err("local_link_connection must be an object.".into()),
@@ -203,7 +234,8 @@ mod tests {
 
     #[test]
     fn a_new_port_has_a_normal_mac_and_boots_from_the_network() {
-        let body = json!({"node_uuid": NODE, "address": "00-11-22-00-11-AA", "physical_network": "p"});
+        let body =
+            json!({"node_uuid": NODE, "address": "00-11-22-00-11-AA", "physical_network": "p"});
         let made = created(&body, Version(110)).unwrap().port(Uuid::nil(), Timestamp::UNIX_EPOCH);
         assert_eq!((made.address.as_str(), made.pxe_enabled), ("00:11:22:00:11:aa", true));
         assert_eq!(made.other["physical_network"], "p");
@@ -213,7 +245,13 @@ mod tests {
     fn every_problem_of_a_port_is_named_at_once() {
         let body = json!({"node_uuid": "mytest", "address": "00:11", "extra": 5, "mac": "x", "portgroup_uuid": NODE});
         let text = created(&body, Version(110)).unwrap_err().to_string();
-        for part in ["'mac'", "Expected a UUID for node_uuid", "Expected a MAC", "extra must", "Port groups"] {
+        for part in [
+            "'mac'",
+            "Expected a UUID for node_uuid",
+            "Expected a MAC",
+            "extra must",
+            "Port groups",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         let text = created(&json!({}), Version(110)).unwrap_err().to_string();
@@ -238,6 +276,9 @@ mod tests {
         let after = changed(&port(), &operations).unwrap();
         assert_eq!((after.address.as_str(), after.pxe_enabled), ("52:54:00:aa:00:01", false));
         assert_eq!((after.extra["rack"].as_u64(), after.node_uuid), (Some(4), port().node_uuid));
-        assert!(patch::parse_for(&json!([{"op": "add", "path": "/uuid", "value": 1}]), &may_change, "").is_err());
+        assert!(
+            patch::parse_for(&json!([{"op": "add", "path": "/uuid", "value": 1}]), &may_change, "")
+                .is_err()
+        );
     }
 }

@@ -49,7 +49,8 @@ const TARGETS: [(&str, u16); 15] = [
 ];
 
 /// Interfaces that have clean steps.
-const STEP_INTERFACES: [&str; 7] = ["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
+const STEP_INTERFACES: [&str; 7] =
+    ["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
 
 /// Stores the wish: 202. A config drive makes bodies large, hence 64 MiB (Ironic's limit).
 ///
@@ -76,7 +77,10 @@ pub async fn provision(
 /// Everything in the record that would make the deploy fail. What the state or maintenance forbids comes first, and is the
 /// action's own refusal.
 async fn refuse_deploy(app: &App, node: &Node, request: &Request) -> Result<(), ApiError> {
-    if node.maintenance || node.protected || next(node.provision_state, Event::Asked(request.verb)).is_err() {
+    if node.maintenance
+        || node.protected
+        || next(node.provision_state, Event::Asked(request.verb)).is_err()
+    {
         return Ok(());
     }
     let mut asked = node.clone();
@@ -102,17 +106,22 @@ fn request(body: &Value, version: Version) -> Result<Request, ApiError> {
         match KEYS.iter().find(|known| known.0 == key) {
             None => problems.push(format!("Unknown parameter in the body: {key}.")),
             Some((_, since)) if version.0 < *since => {
-                return Err(ApiError::TooNew(format!("The parameter '{key}' needs at least version 1.{since}.")));
+                return Err(ApiError::TooNew(format!(
+                    "The parameter '{key}' needs at least version 1.{since}."
+                )));
             }
             Some(_) => {}
         }
     }
     let target = body.get("target").and_then(Value::as_str);
-    let target = target.ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: target".into()))?;
+    let target =
+        target.ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: target".into()))?;
     let verb = verb(target, version)?;
     let given = |key: &str| body.get(key).filter(|value| !value.is_null());
     for key in ["deploy_steps", "disable_ramdisk", "service_steps", "runbook", "rescue_password"] {
-        let nothing = given(key).is_none_or(|value| value.as_bool() == Some(false) || value.as_array().is_some_and(Vec::is_empty));
+        let nothing = given(key).is_none_or(|value| {
+            value.as_bool() == Some(false) || value.as_array().is_some_and(Vec::is_empty)
+        });
         if !nothing {
             problems.push(format!("{key} is not supported by this coordinator yet."));
         }
@@ -131,12 +140,16 @@ fn request(body: &Value, version: Version) -> Result<Request, ApiError> {
 
 fn verb(target: &str, version: Version) -> Result<Verb, ApiError> {
     match TARGETS.iter().find(|known| known.0 == target) {
-        None => Err(ApiError::Invalid(format!("The target provision state \"{target}\" is not valid."))),
-        Some((_, since)) if version.0 < *since => {
-            Err(ApiError::TooNew(format!("The target \"{target}\" needs at least version 1.{since}.")))
+        None => {
+            Err(ApiError::Invalid(format!("The target provision state \"{target}\" is not valid.")))
         }
+        Some((_, since)) if version.0 < *since => Err(ApiError::TooNew(format!(
+            "The target \"{target}\" needs at least version 1.{since}."
+        ))),
         Some(_) => Verb::parse(target).ok_or_else(|| {
-            ApiError::Invalid(format!("The target \"{target}\" is not supported by this coordinator yet."))
+            ApiError::Invalid(format!(
+                "The target \"{target}\" is not supported by this coordinator yet."
+            ))
         }),
     }
 }
@@ -162,7 +175,9 @@ fn clean_steps(verb: Verb, steps: Option<&Value>, problems: &mut Vec<String>) ->
         return Vec::new();
     };
     if verb != Verb::Clean {
-        problems.push("\"clean_steps\" is only valid when setting target provision state to clean".into());
+        problems.push(
+            "\"clean_steps\" is only valid when setting target provision state to clean".into(),
+        );
     }
     let Some(steps) = steps.as_array() else {
         problems.push("clean_steps must be a list.".into());
@@ -180,13 +195,23 @@ fn clean_steps(verb: Verb, steps: Option<&Value>, problems: &mut Vec<String>) ->
 
 fn clean_step(step: &Value) -> Result<CleanStep, String> {
     let object = step.as_object().ok_or("must be an object.")?;
-    if let Some(key) = object.keys().find(|key| !matches!(key.as_str(), "interface" | "step" | "args")) {
+    if let Some(key) =
+        object.keys().find(|key| !matches!(key.as_str(), "interface" | "step" | "args"))
+    {
         return Err(format!("'{key}' is not supported; known are interface, step, args."));
     }
-    let text = |key: &str| object.get(key).and_then(Value::as_str).ok_or(format!("'{key}' is required and must be text."));
+    let text = |key: &str| {
+        object
+            .get(key)
+            .and_then(Value::as_str)
+            .ok_or(format!("'{key}' is required and must be text."))
+    };
     let (interface, step) = (text("interface")?, text("step")?);
     if !STEP_INTERFACES.contains(&interface) {
-        return Err(format!("interface '{interface}' must be one of {}.", STEP_INTERFACES.join(", ")));
+        return Err(format!(
+            "interface '{interface}' must be one of {}.",
+            STEP_INTERFACES.join(", ")
+        ));
     }
     let args = object.get("args").cloned().unwrap_or_default();
     if !args.is_object() && !args.is_null() {
@@ -231,7 +256,9 @@ mod tests {
             "clean_steps": [{"interface": "deploy", "step": "erase_devices"}, {"interface": "x", "step": "y"}, {"step": "z"}],
         });
         let text = request(&body, Version(110)).unwrap_err().to_string();
-        for part in ["tarjet", "config drive", "deploy_steps", "clean step 2", "clean step 3: 'interface'"] {
+        for part in
+            ["tarjet", "config drive", "deploy_steps", "clean step 2", "clean step 3: 'interface'"]
+        {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("clean step 1"));
