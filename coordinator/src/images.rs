@@ -215,7 +215,7 @@ mod tests {
         declared: Option<&str>,
         disk: Option<u64>,
     ) -> Result<Found, SourceError> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _already = rustls::crypto::ring::default_provider().install_default().is_err();
         check(&client().unwrap(), &format!("{}/x", server.uri()), declared, disk).await
     }
 

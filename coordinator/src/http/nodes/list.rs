@@ -47,7 +47,7 @@ const PARAMETERS: [(&str, u16); 27] = [
 ];
 
 /// Ironic's `[api]max_limit`.
-pub const MAX_LIMIT: usize = 1000;
+const MAX_LIMIT: usize = 1000;
 
 const FAULTS: [&str; 4] =
     ["power failure", "clean failure", "rescue abort failure", "service failure"];
