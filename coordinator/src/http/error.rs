@@ -110,6 +110,14 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::Conflict(node) => Self::NodeLocked(node),
             StoreError::Duplicate { what, value } => {
+                let what = match what {
+                    "node name" => "node with name",
+                    "node uuid" => "node with UUID",
+                    "instance uuid" => "node with instance UUID",
+                    "port address" => "port with MAC address",
+                    "port uuid" => "port with UUID",
+                    other => other,
+                };
                 Self::Conflict(format!("A {what} {value} already exists."))
             }
             StoreError::Database { .. } => Self::internal(error),

@@ -228,7 +228,13 @@ fn step(root: &mut Value, operation: &Operation) -> Result<(), String> {
         }
         Op::Remove => json_patch::PatchOperation::Remove(json_patch::RemoveOperation { path }),
     };
-    json_patch::patch(root, &[one]).map_err(|error| wrong(error.kind.to_string()))
+    json_patch::patch(root, &[one]).map_err(|error| {
+        use json_patch::PatchErrorKind::InvalidPointer;
+        match error.kind {
+            InvalidPointer => wrong("there is nothing at this path".to_owned()),
+            kind => wrong(kind.to_string()),
+        }
+    })
 }
 
 /// The value of a changeable attribute now.

@@ -236,7 +236,7 @@ fn hints(node: &Node, report: &mut Report) {
 fn missing(what: &str, node: &Node, parameters: &[&str]) -> String {
     let list = parameters.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
     format!(
-        "Node {} failed to validate {what} info. Some parameters were missing. Missing are: [{list}]",
+        "Node {} failed to validate {what} info. Some parameters were missing. Missing are: [{list}].",
         node.uuid
     )
 }
