@@ -3,11 +3,17 @@
 //! The record is stored as one document (its serde form) beside the columns that lists and filters need.
 //! Nothing here does I/O; [`lifecycle`] is the only place that changes `provision_state`.
 
+pub mod attributes;
 pub mod deadline;
 pub mod explain;
+pub mod interfaces;
 pub mod lifecycle;
 pub mod order;
+pub mod patch;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod transition;
+pub mod validate;
 
 use std::collections::BTreeMap;
 
