@@ -1,7 +1,9 @@
 //! The thin coordinator: node records, one lifecycle table, power and boot device by IPMI, heartbeats, the operator's API.
 #![forbid(unsafe_code)]
 
+pub mod actions;
 pub mod agent;
+pub mod app;
 pub mod boot;
 pub mod http;
 pub mod images;

@@ -3,7 +3,17 @@
 //! The record is stored as one document (its serde form) beside the columns that lists and filters need.
 //! Nothing here does I/O; [`lifecycle`] is the only place that changes `provision_state`.
 
+pub mod attributes;
+pub mod deadline;
+pub mod explain;
+pub mod interfaces;
 pub mod lifecycle;
+pub mod order;
+pub mod patch;
+#[cfg(test)]
+pub(crate) mod sample;
+pub mod transition;
+pub mod validate;
 
 use std::collections::BTreeMap;
 
@@ -30,6 +40,70 @@ pub enum PowerState {
     /// `error`: the BMC answered that it does not know.
     #[serde(rename = "error")]
     Error,
+}
+
+impl PowerState {
+    /// The text on the wire.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::On => "power on",
+            Self::Off => "power off",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What an operator may ask of the power: the targets of `PUT states/power`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PowerTarget {
+    /// `power on`
+    #[serde(rename = "power on")]
+    On,
+    /// `power off`
+    #[serde(rename = "power off")]
+    Off,
+    /// `rebooting`: off, then on.
+    #[serde(rename = "rebooting")]
+    Reboot,
+    /// `soft power off`: the operating system is asked.
+    #[serde(rename = "soft power off")]
+    SoftOff,
+    /// `soft rebooting`: the operating system is asked to power off, then on.
+    #[serde(rename = "soft rebooting")]
+    SoftReboot,
+}
+
+impl PowerTarget {
+    /// Every target.
+    pub const ALL: [Self; 5] = [Self::On, Self::Off, Self::Reboot, Self::SoftOff, Self::SoftReboot];
+
+    /// The text on the wire.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::On => "power on",
+            Self::Off => "power off",
+            Self::Reboot => "rebooting",
+            Self::SoftOff => "soft power off",
+            Self::SoftReboot => "soft rebooting",
+        }
+    }
+
+    /// The target with this wire text.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|target| target.text() == text)
+    }
+
+    /// The power state it ends in.
+    #[must_use]
+    pub fn reaches(self) -> PowerState {
+        match self {
+            Self::On | Self::Reboot | Self::SoftReboot => PowerState::On,
+            Self::Off | Self::SoftOff => PowerState::Off,
+        }
+    }
 }
 
 /// One enrolled machine.
@@ -73,6 +147,9 @@ pub struct Node {
     /// Power state being reached.
     #[serde(default)]
     pub target_power_state: Option<PowerState>,
+    /// The operator's request that is to be carried out.
+    #[serde(default)]
+    pub power_request: Option<PowerTarget>,
     /// Why the last action failed; cleared when the next one starts.
     #[serde(default)]
     pub last_error: Option<String>,
@@ -118,7 +195,7 @@ pub struct Node {
     /// Last changed by a request.
     #[serde(default)]
     pub updated_at: Option<Timestamp>,
-    /// The work in progress and the machine's boot.
+    /// The work in progress and the machine's boot. It outlives a failed order until the machine is powered off.
     #[serde(default)]
     pub work: Option<WorkRecord>,
     /// What the last finished work proved, by step.
@@ -134,6 +211,8 @@ pub struct Node {
 pub struct WorkRecord {
     /// What the agent is asked to do. Its `attempt` counts the boots; its `steps` are filled from `steps` when sent.
     pub order: Order,
+    /// When the order was made.
+    pub ordered_at: Timestamp,
     /// How far it is.
     pub phase: Phase,
     /// Since when it is in this phase.
@@ -224,4 +303,51 @@ pub struct Port {
 
 fn yes() -> bool {
     true
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// A node of driver `fake-hardware` with this `instance_info`.
+    pub(crate) fn node_with(instance_info: Value) -> Node {
+        let mut node: Node = serde_json::from_value(json!({
+            "uuid": Uuid::now_v7(),
+            "name": "n1",
+            "driver": "fake-hardware",
+            "provision_state": "enroll",
+            "created_at": "2026-01-01T00:00:00Z",
+        }))
+        .unwrap();
+        node.instance_info = instance_info.as_object().unwrap().clone();
+        node
+    }
+
+    /// A node in `wait call-back` whose agent works since `since`.
+    pub(crate) fn working_node(since: Timestamp) -> Node {
+        let mut node = node_with(json!({}));
+        node.provision_state = ProvisionState::WaitCallBack;
+        node.target_provision_state = Some(ProvisionState::Active);
+        node.work = Some(WorkRecord {
+            order: order::inspect(),
+            ordered_at: since,
+            phase: Phase::Working,
+            since,
+            steps: Vec::new(),
+            boot: Boot::default(),
+            progress: None,
+            outcome: None,
+        });
+        node
+    }
+
+    #[test]
+    fn a_node_survives_its_document() {
+        let node = working_node(Timestamp::UNIX_EPOCH);
+        let text = serde_json::to_string(&node).unwrap();
+        let again: Node = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&again).unwrap(), text);
+    }
 }

@@ -1,1 +1,296 @@
-//! The settings file and flags.
+//! The settings file and the rules between its entries. Unknown keys are refused.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read the settings file {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or has an unknown key or a wrong type.
+    #[error("the settings file {} is not valid", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        source: Box<toml::de::Error>,
+    },
+    /// A value alone or together with another makes no sense.
+    #[error("setting {key}: {problem}")]
+    Value {
+        /// Dotted name.
+        key: &'static str,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+/// All settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where the operator's API listens. There is no authentication yet, so loopback only.
+    pub listen: SocketAddr,
+    /// The SQLite file.
+    pub database: PathBuf,
+    /// Where the coordinator keeps its own TLS key and certificate.
+    pub state_dir: PathBuf,
+    /// The side that machines see.
+    pub provisioning: Provisioning,
+    /// What machines boot.
+    pub boot: BootSettings,
+    /// How long to wait for what.
+    pub deadlines: Deadlines,
+    /// How to talk to BMCs.
+    pub ipmi: Ipmi,
+    /// The power status loop.
+    pub power: PowerSettings,
+    /// Cleaning.
+    pub clean: CleanSettings,
+}
+
+/// The side that machines see.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Provisioning {
+    /// Plain HTTP: boot scripts, kernel, ramdisk. None: no machine can boot from here.
+    pub listen: Option<SocketAddr>,
+    /// HTTPS with the coordinator's own certificate: lookup, heartbeat.
+    pub tls_listen: Option<SocketAddr>,
+    /// Host name or address that machines use instead of the listening ones.
+    pub advertise: Option<String>,
+    /// Whether lookups and heartbeats may use plain HTTP, secrets included, when there is no `tls_listen`.
+    pub insecure_plain_http: bool,
+}
+
+/// What machines boot.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BootSettings {
+    /// Kernel file.
+    pub kernel: Option<PathBuf>,
+    /// Ramdisk file.
+    pub ramdisk: Option<PathBuf>,
+    /// Appended to the kernel command line.
+    pub kernel_append_params: String,
+    /// Boots of the ramdisk that one piece of work may take.
+    pub attempts: u32,
+}
+
+impl Default for BootSettings {
+    fn default() -> Self {
+        Self { kernel: None, ramdisk: None, kernel_append_params: String::new(), attempts: 3 }
+    }
+}
+
+/// How long to wait for what, in seconds.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Deadlines {
+    /// From power on to the agent's first heartbeat.
+    pub await_agent: u64,
+    /// Between two heartbeats of a working agent.
+    pub agent_silent: u64,
+    /// Of a deploy without visible progress (a step begun or ended, or bytes moved).
+    pub deploy: u64,
+    /// Of a cleaning or an inspection without visible progress.
+    pub clean: u64,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { await_agent: 300, agent_silent: 60, deploy: 1800, clean: 1800 }
+    }
+}
+
+/// How to talk to BMCs.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ipmi {
+    /// Least time between two sessions with one BMC, milliseconds. Ironic keeps 5 s because BMCs "may crash".
+    pub min_command_interval_ms: u64,
+    /// Seconds that a power change may take until the BMC reports it.
+    pub power_state_change_timeout: u64,
+}
+
+impl Default for Ipmi {
+    fn default() -> Self {
+        Self { min_command_interval_ms: 5000, power_state_change_timeout: 60 }
+    }
+}
+
+/// The power status loop.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PowerSettings {
+    /// Seconds between two readings of a node; 0: never.
+    pub sync_interval: u64,
+    /// Failures in a row before the node goes to maintenance with the fault `power failure`.
+    pub max_retries: u32,
+}
+
+impl Default for PowerSettings {
+    fn default() -> Self {
+        Self { sync_interval: 120, max_retries: 3 }
+    }
+}
+
+/// Cleaning.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CleanSettings {
+    /// Whether nodes are cleaned between tenants where the node does not say.
+    pub automated: bool,
+}
+
+impl Default for CleanSettings {
+    fn default() -> Self {
+        Self { automated: true }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 6385)),
+            database: PathBuf::from("ironwright.db"),
+            state_dir: PathBuf::from("."),
+            provisioning: Provisioning::default(),
+            boot: BootSettings::default(),
+            deadlines: Deadlines::default(),
+            ipmi: Ipmi::default(),
+            power: PowerSettings::default(),
+            clean: CleanSettings::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads and checks a settings file.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`], naming the file, the key and what to do.
+    pub fn load(path: &Path) -> Result<Self, SettingsError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
+        let settings: Self = toml::from_str(&text).map_err(|source| SettingsError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Checks the rules between the entries.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Value`] for the first rule that is broken.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let refuse =
+            |key, problem: &str| Err(SettingsError::Value { key, problem: problem.to_owned() });
+        if !self.listen.ip().is_loopback() {
+            return refuse(
+                "listen",
+                &format!(
+                    "{} is not a loopback address, and the operator's API has no authentication yet; listen on \
+                     127.0.0.1 or [::1] and reach it through a tunnel",
+                    self.listen
+                ),
+            );
+        }
+        let provisioning = &self.provisioning;
+        if provisioning.listen.is_some()
+            && provisioning.tls_listen.is_none()
+            && !provisioning.insecure_plain_http
+        {
+            return refuse(
+                "provisioning.tls_listen",
+                "is missing, so agents could only talk over plain HTTP; set it, or set \
+                 provisioning.insecure_plain_http = true to accept that anyone on the provisioning network can read \
+                 config drives",
+            );
+        }
+        if self.boot.attempts == 0 {
+            return refuse("boot.attempts", "must be at least 1");
+        }
+        let deadlines = &self.deadlines;
+        for (key, seconds) in [
+            ("deadlines.await_agent", deadlines.await_agent),
+            ("deadlines.agent_silent", deadlines.agent_silent),
+            ("deadlines.deploy", deadlines.deploy),
+            ("deadlines.clean", deadlines.clean),
+            ("ipmi.power_state_change_timeout", self.ipmi.power_state_change_timeout),
+        ] {
+            if seconds == 0 || seconds > MAX_SECONDS {
+                return refuse(key, &format!("is {seconds}, must be 1 to {MAX_SECONDS} seconds"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Milliseconds between two heartbeats of an idle agent: a sixth of the silence that counts as lost, at most 5 s.
+    #[must_use]
+    pub fn heartbeat_interval_ms(&self) -> u64 {
+        (self.deadlines.agent_silent * 1000 / 6).clamp(200, 5000)
+    }
+
+    /// The longest a power change may take.
+    #[must_use]
+    pub fn power_change(&self) -> Duration {
+        Duration::from_secs(self.ipmi.power_state_change_timeout)
+    }
+}
+
+/// A month: longer waits are typing errors.
+const MAX_SECONDS: u64 = 31 * 24 * 3600;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        let settings: Settings = toml::from_str(text).map_err(|error| error.to_string())?;
+        settings.check().map_err(|error| error.to_string())?;
+        Ok(settings)
+    }
+
+    #[test]
+    fn an_empty_file_is_the_documented_defaults() {
+        let settings = parse("").unwrap();
+        assert_eq!(settings.listen.to_string(), "127.0.0.1:6385");
+        assert_eq!((settings.deadlines.await_agent, settings.boot.attempts), (300, 3));
+        assert!(settings.clean.automated);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_the_key_and_the_way_out() {
+        for (text, expected) in [
+            ("listen = '0.0.0.0:6385'", "no authentication"),
+            ("lisen = '127.0.0.1:6385'", "lisen"),
+            ("[provisioning]\nlisten = '172.22.0.1:6388'", "insecure_plain_http"),
+            ("[boot]\nattempts = 0", "boot.attempts"),
+            ("[deadlines]\nagent_silent = 0", "deadlines.agent_silent"),
+            ("[deadlines]\ndeploy = 99999999", "deadlines.deploy"),
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(expected), "{text:?} gave {error}");
+        }
+    }
+
+    #[test]
+    fn plain_http_is_accepted_when_it_is_asked_for_by_name() {
+        parse("[provisioning]\nlisten = '172.22.0.1:6388'\ninsecure_plain_http = true").unwrap();
+    }
+}

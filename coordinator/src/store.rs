@@ -3,6 +3,9 @@
 //! Every change of a node is compare-and-set by its `version`: a writer that read an older version gets
 //! [`StoreError::Conflict`], reads again and decides again.
 
+#[cfg(test)]
+mod conformance;
+pub mod memory;
 pub mod sqlite;
 
 use std::future::Future;
@@ -14,6 +17,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::node::{Node, Port};
+
+/// Lines of history kept for a node, as Ironic does.
+pub const HISTORY_MAX: usize = 300;
 
 /// What a store call returns.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -65,7 +71,7 @@ pub struct NodeFilter {
     pub sort_key: Option<String>,
     /// Descending.
     pub descending: bool,
-    /// At most this many.
+    /// At most this many; 0: all.
     pub limit: usize,
 }
 

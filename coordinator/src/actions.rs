@@ -1,0 +1,281 @@
+//! What an operator's requests do to a node: they change the record and wake the reconciler, which does the work.
+//!
+//! The one exception is the boot device, which Ironic sets and reads while the client waits.
+
+use ironwright_api::CleanStep;
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::app::{App, Change, Severity};
+use crate::node::lifecycle::{Event, Refused, Verb};
+use crate::node::order::OrderError;
+use crate::node::transition::{self, Asked, TransitionError};
+use crate::node::{Node, PowerTarget, ProvisionState};
+use crate::power::{BmcError, Boot, BootDevice, Command, boots_efi};
+use crate::store::StoreError;
+
+/// Why a request was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// 404.
+    #[error("Node {0} could not be found.")]
+    NotFound(String),
+    /// 400, Ironic's sentence.
+    #[error("{0}")]
+    Refused(String),
+    /// 400: the order cannot be made from what the node says.
+    #[error("{0}")]
+    Invalid(String),
+    /// 403.
+    #[error("Node {0} is protected and can not be undeployed, rebuilt or deleted.")]
+    Protected(Uuid),
+    /// 409.
+    #[error(
+        "Node {node} is locked by host {host}, please retry after the current operation is completed."
+    )]
+    Busy {
+        /// The node.
+        node: Uuid,
+        /// This coordinator, or what it is doing.
+        host: String,
+    },
+    /// 500: the BMC did not do it.
+    #[error("{}", crate::app::chain(.0))]
+    Bmc(BmcError),
+    /// 500, or 409 for a conflict.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl ActionError {
+    /// The HTTP status that Ironic uses for it.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::NotFound(_) => 404,
+            Self::Refused(_) | Self::Invalid(_) | Self::Bmc(BmcError::Setting { .. }) => 400,
+            Self::Protected(_) => 403,
+            Self::Busy { .. }
+            | Self::Store(StoreError::Conflict(_) | StoreError::Duplicate { .. }) => 409,
+            Self::Bmc(_) | Self::Store(StoreError::Database { .. }) => 500,
+        }
+    }
+}
+
+/// The body of `PUT states/provision`, checked for its shape.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The target.
+    pub verb: Verb,
+    /// The config drive, for `active` and `rebuild`; none: a rebuild keeps the one it has.
+    pub configdrive: Option<Value>,
+    /// The steps, for `clean`.
+    pub clean_steps: Vec<CleanStep>,
+}
+
+impl Request {
+    /// A request without a body.
+    #[must_use]
+    pub fn plain(verb: Verb) -> Self {
+        Self { verb, configdrive: None, clean_steps: Vec::new() }
+    }
+}
+
+/// Starts a change of the provision state. The answer is 202: the wish is stored, the work is not done.
+///
+/// # Errors
+///
+/// [`ActionError`]; the node is unchanged.
+pub async fn provision(app: &App, ident: &str, request: Request) -> Result<(), ActionError> {
+    let uuid = change(app, ident, |node| ask(app, node, &request)).await?;
+    app.note(uuid, Severity::Info, "provisioning", format!("asked to {}", request.verb.text()))
+        .await;
+    app.waker.wake(uuid);
+    Ok(())
+}
+
+/// Starts a change of the power state.
+///
+/// # Errors
+///
+/// [`ActionError`]; the node is unchanged.
+pub async fn power(app: &App, ident: &str, target: PowerTarget) -> Result<(), ActionError> {
+    let uuid = change(app, ident, |node| {
+        if matches!(node.provision_state, ProvisionState::Cleaning | ProvisionState::CleanWait) {
+            let sentence =
+                Refused { state: node.provision_state, event: Event::Asked(Verb::Clean) }
+                    .on(node.uuid);
+            return Err(ActionError::Refused(sentence.replacen(
+                "\"clean\"",
+                &format!("\"{}\"", target.text()),
+                1,
+            )));
+        }
+        free(node)?;
+        app.power.bmc(node).map_err(ActionError::Bmc)?;
+        node.power_request = Some(target);
+        node.target_power_state = Some(target.reaches());
+        node.last_error = None;
+        Ok(())
+    })
+    .await?;
+    app.note(uuid, Severity::Info, "power", format!("asked for {}", target.text())).await;
+    app.waker.wake(uuid);
+    Ok(())
+}
+
+/// Sets the boot device now.
+///
+/// # Errors
+///
+/// [`ActionError`].
+pub async fn set_boot_device(
+    app: &App,
+    ident: &str,
+    device: BootDevice,
+    persistent: bool,
+) -> Result<(), ActionError> {
+    let node = find(app, ident).await?;
+    free(&node)?;
+    let bmc = app.power.bmc(&node).map_err(ActionError::Bmc)?;
+    let boot = Boot { device, persistent, efi: boots_efi(&node) };
+    let performed = bmc.perform(&[Command::Boot(boot)]).await.map_err(ActionError::Bmc)?;
+    let mut sentence = format!("boot device set to {}", device.text());
+    for remark in performed.remarks {
+        sentence.push_str("; ");
+        sentence.push_str(&remark);
+    }
+    app.note(node.uuid, Severity::Info, "management", sentence).await;
+    Ok(())
+}
+
+/// Reads the boot device: its name, and whether it is persistent.
+///
+/// # Errors
+///
+/// [`ActionError`].
+pub async fn boot_device(
+    app: &App,
+    ident: &str,
+) -> Result<(Option<String>, Option<bool>), ActionError> {
+    let node = find(app, ident).await?;
+    let bmc = app.power.bmc(&node).map_err(ActionError::Bmc)?;
+    let (device, persistent) = bmc.boot_device().await.map_err(ActionError::Bmc)?;
+    Ok((device.map(|device| device.text().to_owned()), persistent))
+}
+
+/// Switches maintenance on (with an optional reason) or off (which clears reason and fault).
+///
+/// # Errors
+///
+/// [`ActionError`].
+pub async fn maintenance(
+    app: &App,
+    ident: &str,
+    on: bool,
+    reason: Option<&str>,
+) -> Result<(), ActionError> {
+    let uuid = change(app, ident, |node| {
+        node.maintenance = on;
+        node.maintenance_reason = reason.filter(|_| on).map(str::to_owned);
+        if !on {
+            node.fault = None;
+        }
+        Ok(())
+    })
+    .await?;
+    let sentence = if on { "maintenance switched on" } else { "maintenance switched off" };
+    app.note(uuid, Severity::Info, "maintenance", sentence.to_owned()).await;
+    Ok(())
+}
+
+/// Changes the record of an existing node; returns its identifier.
+async fn change(
+    app: &App,
+    ident: &str,
+    mut decide: impl FnMut(&mut Node) -> Result<(), ActionError>,
+) -> Result<Uuid, ActionError> {
+    let changed = app.change(ident, |node| decide(node).map(Change::Write)).await?;
+    changed.map(|(node, ())| node.uuid).ok_or_else(|| ActionError::NotFound(ident.to_owned()))
+}
+
+async fn find(app: &App, ident: &str) -> Result<Node, ActionError> {
+    app.store.node(ident).await?.ok_or_else(|| ActionError::NotFound(ident.to_owned()))
+}
+
+/// Whether nobody else drives the machine right now.
+fn free(node: &Node) -> Result<(), ActionError> {
+    if node.provision_state.is_busy() || node.power_request.is_some() {
+        let doing = match node.power_request {
+            Some(target) => target.text(),
+            None => node.provision_state.text(),
+        };
+        return Err(ActionError::Busy { node: node.uuid, host: format!("ironwright ({doing})") });
+    }
+    Ok(())
+}
+
+/// Applies an operator's wish to the record.
+fn ask(app: &App, node: &mut Node, request: &Request) -> Result<(), ActionError> {
+    let verb = request.verb;
+    if node.power_request.is_some() {
+        free(node)?;
+    }
+    crate::node::lifecycle::next(node.provision_state, Event::Asked(verb))
+        .map_err(|refused| ActionError::Refused(refused.on(node.uuid)))?;
+    allowed(node, verb)?;
+    if let (Verb::Active | Verb::Rebuild, Some(configdrive)) = (verb, &request.configdrive) {
+        node.instance_info.insert("configdrive".to_owned(), configdrive.clone());
+    }
+    if verb == Verb::Clean && request.clean_steps.is_empty() {
+        return Err(ActionError::Invalid(
+            "\"clean_steps\" is required when setting target provision state to clean".into(),
+        ));
+    }
+    let asked = Asked {
+        now: app.clock.now(),
+        automated_clean: app.settings.clean.automated,
+        clean_steps: &request.clean_steps,
+    };
+    transition::apply(node, Event::Asked(verb), &asked).map_err(|error| match error {
+        TransitionError::Refused(refused) => ActionError::Refused(refused.on(node.uuid)),
+        TransitionError::Order(error) => invalid(node, &error),
+    })
+}
+
+fn invalid(node: &Node, error: &OrderError) -> ActionError {
+    ActionError::Invalid(format!(
+        "Failed to validate deploy info for node {}. Error: {error}",
+        node.uuid
+    ))
+}
+
+/// Ironic's refusals that are not about the state.
+fn allowed(node: &Node, verb: Verb) -> Result<(), ActionError> {
+    if node.protected && matches!(verb, Verb::Deleted | Verb::Rebuild) {
+        return Err(ActionError::Protected(node.uuid));
+    }
+    let operation = match verb {
+        Verb::Active | Verb::Rebuild => "provisioning",
+        Verb::Clean => "cleaning",
+        Verb::Provide if node.retired => {
+            return Err(ActionError::Refused(format!(
+                "The provide operation can't be performed on node {} because it is retired.",
+                node.uuid
+            )));
+        }
+        Verb::Deleted
+        | Verb::Manage
+        | Verb::Provide
+        | Verb::Inspect
+        | Verb::Abort
+        | Verb::Adopt => return Ok(()),
+    };
+    if node.maintenance {
+        return Err(ActionError::Refused(format!(
+            "The {operation} operation can't be performed on node {} because it's in maintenance mode.",
+            node.uuid
+        )));
+    }
+    Ok(())
+}

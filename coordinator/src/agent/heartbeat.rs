@@ -1,0 +1,125 @@
+//! Heartbeat: the agent's reports come in, its order goes out.
+
+use ironwright_api::{Beat, Heartbeat, HeartbeatReply, Order, Work};
+use jiff::Timestamp;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::{AgentError, Peer, reports, secret};
+use crate::app::{App, Change, Severity};
+use crate::node::{Node, Phase};
+
+/// Takes a heartbeat: stores what is new before it acknowledges it, and answers with the order until that is finished.
+///
+/// The record is written only when something changed; progress and the time of the heartbeat are kept in memory.
+///
+/// # Errors
+///
+/// [`AgentError::Token`] for anything but the agent of the living boot.
+pub async fn heartbeat(
+    app: &App,
+    node: Uuid,
+    heartbeat: Heartbeat,
+    peer: Peer,
+) -> Result<HeartbeatReply, AgentError> {
+    super::transport(app, peer)?;
+    let Heartbeat { agent_token, agent_version, ironwright, callback_url: _ } = heartbeat;
+    let Some(mut beat) = ironwright else {
+        return Err(AgentError::Invalid(
+            "this coordinator serves only Ironwright agents".to_owned(),
+        ));
+    };
+    let inventory = beat.inventory.take();
+    beat.reports.sort_by_key(|report| report.seq);
+    let now = app.clock.now();
+    let taken = app
+        .change(&node.to_string(), |node| {
+            authenticate(node, &agent_token, beat.boot_id)?;
+            Ok(take(node, &beat, &agent_version, now))
+        })
+        .await;
+    let (record, notes) = match taken {
+        Ok(Some(taken)) => taken,
+        Ok(None) => return Err(AgentError::NotFound(node.to_string())),
+        Err(error) => {
+            super::record_refusal(app, node, &error, peer).await;
+            return Err(error);
+        }
+    };
+    if let Some(inventory) = inventory {
+        app.store.put_inventory(node, &inventory).await?;
+    }
+    app.live.beat(node, now, beat.progress.clone(), !notes.is_empty());
+    for sentence in notes {
+        app.note(node, Severity::Info, "agent", sentence).await;
+    }
+    if record.work.as_ref().is_some_and(|work| work.outcome.is_some()) {
+        app.waker.wake(node);
+    }
+    Ok(reply(&record, &beat))
+}
+
+/// Whether the sender is the agent that took this boot's nonce.
+fn authenticate(node: &Node, token: &str, boot_id: Uuid) -> Result<(), AgentError> {
+    let boot = node.work.as_ref().map(|work| &work.boot).ok_or(AgentError::Token)?;
+    let known = secret::is(token, boot.token_sha256.as_deref());
+    if known && boot.boot_id == Some(boot_id) { Ok(()) } else { Err(AgentError::Token) }
+}
+
+/// Brings what is new into the record; returns sentences for the history.
+fn take(node: &mut Node, beat: &Beat, agent_version: &str, now: Timestamp) -> Change<Vec<String>> {
+    let mut notes = Vec::new();
+    let Some(work) = &mut node.work else { return Change::Keep(notes) };
+    let before = (work.phase, work.boot.acknowledged, work.boot.last_heartbeat.is_some());
+    if work.boot.last_heartbeat.is_none() {
+        work.boot.last_heartbeat = Some(now);
+        work.boot.moments.entry("heartbeat".to_owned()).or_insert(now);
+        notes.push(format!("first heartbeat of agent {agent_version}"));
+        node.driver_internal_info.insert("agent_version".to_owned(), Value::from(agent_version));
+    }
+    let timed = beat.timing.is_some() && work.boot.timing.is_none();
+    if timed {
+        work.boot.timing.clone_from(&beat.timing);
+    }
+    if work.phase == Phase::AwaitAgent {
+        work.phase = Phase::Working;
+        work.since = now;
+    }
+    let after = (work.phase, work.boot.last_heartbeat.is_some());
+    reports::store(node, &beat.reports, &mut notes);
+    let acknowledged = node.work.as_ref().map_or(0, |work| work.boot.acknowledged);
+    if timed || before != (after.0, acknowledged, after.1) {
+        if let Some(work) = &mut node.work {
+            work.boot.last_heartbeat = Some(now);
+            work.progress.clone_from(&beat.progress);
+        }
+        Change::Write(notes)
+    } else {
+        Change::Keep(notes)
+    }
+}
+
+fn reply(node: &Node, beat: &Beat) -> HeartbeatReply {
+    let Some(work) = &node.work else { return HeartbeatReply::default() };
+    let doing = beat.progress.as_ref().and_then(|progress| progress.order_id);
+    let stop =
+        work.phase == Phase::Abandon || doing.is_some_and(|order| order != work.order.order_id);
+    HeartbeatReply {
+        order: due_order(node),
+        acknowledged: work.boot.acknowledged,
+        cancel: doing.filter(|_| stop),
+    }
+}
+
+/// The order as it is sent: with the steps of earlier attempts and the config drive.
+fn due_order(node: &Node) -> Option<Order> {
+    let work = node.work.as_ref()?;
+    let due =
+        work.phase == Phase::Working && work.outcome.is_none() && node.provision_state.is_waiting();
+    let mut order = work.order.clone();
+    order.steps.clone_from(&work.steps);
+    if let Work::Deploy(deploy) = &mut order.work {
+        deploy.configdrive = node.instance_info.get("configdrive").cloned().unwrap_or(Value::Null);
+    }
+    due.then_some(order)
+}

@@ -1,0 +1,199 @@
+//! Brings an agent's reports into the record. Pure.
+
+use ironwright_api::{Event, Evidence, Failure, Report, StepRecord, Work};
+use serde_json::json;
+
+use crate::node::{Node, Object, WorkRecord};
+
+/// More step records than any work has; an agent that goes mad must not grow the record without bound.
+const STEPS_MAX: usize = 512;
+/// Longest step name kept, characters.
+const NAME_MAX: usize = 128;
+/// Longest failure text kept, characters.
+const TEXT_MAX: usize = 4000;
+
+/// Stores every report that is newer than the last one stored. Reports of another order or attempt are dropped, but
+/// acknowledged, so that the agent stops repeating them.
+pub(super) fn store(node: &mut Node, reports: &[Report], notes: &mut Vec<String>) {
+    for report in reports {
+        let Some(work) = &mut node.work else { return };
+        if report.seq <= work.boot.acknowledged {
+            continue;
+        }
+        work.boot.acknowledged = report.seq;
+        let current =
+            report.order_id == work.order.order_id && report.attempt == work.order.attempt;
+        if !current {
+            notes.push(format!(
+                "dropped a report of a superseded order or attempt ({} attempt {})",
+                report.order_id, report.attempt
+            ));
+        } else if work.outcome.is_none() {
+            apply(node, &report.event, notes);
+        }
+    }
+}
+
+fn apply(node: &mut Node, event: &Event, notes: &mut Vec<String>) {
+    let Some(work) = &mut node.work else { return };
+    match event {
+        Event::StepStarted { step } => {
+            let step = cut(step, NAME_MAX);
+            started(work, &step);
+            let shown: Object =
+                [("interface".to_owned(), json!("deploy")), ("step".to_owned(), json!(step))]
+                    .into_iter()
+                    .collect();
+            match work.order.work {
+                Work::Clean(_) => node.clean_step = shown,
+                Work::Deploy(_) => node.deploy_step = shown,
+                Work::Inspect | Work::Unknown => {}
+            }
+            notes.push(format!("step {step} began"));
+        }
+        Event::StepEnded { step, evidence } => {
+            let step = cut(step, NAME_MAX);
+            ended(work, &step, evidence.as_ref());
+            notes.push(format!("step {step} ended well"));
+        }
+        Event::Finished => {
+            work.outcome = Some(None);
+            notes.push("the agent finished the order".to_owned());
+        }
+        Event::Failed(failure) => {
+            let failure = Failure {
+                step: cut(&failure.step, NAME_MAX),
+                message: cut(&failure.message, TEXT_MAX),
+                remedy: cut(&failure.remedy, TEXT_MAX),
+                blame: failure.blame,
+            };
+            notes.push(format!("the agent failed: {}", sentence(&failure)));
+            work.outcome = Some(Some(failure));
+        }
+        Event::Unknown => {}
+    }
+}
+
+/// `STEP: message. remedy`, the way operators read it in `last_error`.
+pub(crate) fn sentence(failure: &Failure) -> String {
+    let mut text = String::new();
+    if !failure.step.is_empty() {
+        text.push_str(&failure.step);
+        text.push_str(": ");
+    }
+    text.push_str(failure.message.trim_end_matches('.'));
+    if !failure.remedy.is_empty() {
+        text.push_str(". ");
+        text.push_str(&failure.remedy);
+    }
+    text
+}
+
+fn open_record<'a>(work: &'a mut WorkRecord, step: &str) -> Option<&'a mut StepRecord> {
+    let attempt = work.order.attempt;
+    work.steps
+        .iter_mut()
+        .rev()
+        .find(|record| record.step == step && record.attempt == attempt && !record.ended)
+}
+
+fn started(work: &mut WorkRecord, step: &str) {
+    if open_record(work, step).is_none() {
+        push(work, step, false, None);
+    }
+}
+
+fn ended(work: &mut WorkRecord, step: &str, evidence: Option<&Evidence>) {
+    match open_record(work, step) {
+        Some(record) => {
+            record.ended = true;
+            record.evidence = evidence.cloned();
+        }
+        None => push(work, step, true, evidence.cloned()),
+    }
+}
+
+fn push(work: &mut WorkRecord, step: &str, ended: bool, evidence: Option<Evidence>) {
+    if work.steps.len() < STEPS_MAX {
+        let attempt = work.order.attempt;
+        work.steps.push(StepRecord { step: step.to_owned(), attempt, ended, evidence });
+    }
+}
+
+fn cut(text: &str, characters: usize) -> String {
+    text.chars().take(characters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use ironwright_api::Blame;
+    use jiff::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::node::tests::working_node;
+
+    fn report(node: &Node, seq: u64, event: Event) -> Report {
+        let order = &node.work.as_ref().unwrap().order;
+        Report { seq, order_id: order.order_id, attempt: order.attempt, event }
+    }
+
+    fn began(step: &str) -> Event {
+        Event::StepStarted { step: step.into() }
+    }
+
+    #[test]
+    fn a_repeated_report_is_stored_once() {
+        let mut node = working_node(Timestamp::UNIX_EPOCH);
+        let reports = [
+            report(&node, 1, began("a")),
+            report(&node, 2, Event::StepEnded { step: "a".into(), evidence: None }),
+        ];
+        for _ in 0..2 {
+            store(&mut node, &reports, &mut Vec::new());
+        }
+        let work = node.work.unwrap();
+        assert_eq!(work.boot.acknowledged, 2);
+        assert_eq!(work.steps.len(), 1);
+        assert!(work.steps[0].ended);
+    }
+
+    #[test]
+    fn a_stale_attempts_report_is_acknowledged_and_changes_nothing() {
+        let mut node = working_node(Timestamp::UNIX_EPOCH);
+        let mut stale = report(&node, 7, Event::Finished);
+        stale.attempt = 0;
+        let mut foreign = report(&node, 8, Event::Finished);
+        foreign.order_id = Uuid::now_v7();
+        store(&mut node, &[stale, foreign], &mut Vec::new());
+        let work = node.work.unwrap();
+        assert_eq!(work.boot.acknowledged, 8);
+        assert!(work.outcome.is_none() && work.steps.is_empty());
+    }
+
+    #[test]
+    fn the_first_outcome_counts() {
+        let mut node = working_node(Timestamp::UNIX_EPOCH);
+        let failure = Failure {
+            step: "write_image".into(),
+            message: "disk is on fire.".into(),
+            remedy: "Replace it.".into(),
+            blame: Blame::Hardware,
+        };
+        let reports = [report(&node, 1, Event::Failed(failure)), report(&node, 2, Event::Finished)];
+        store(&mut node, &reports, &mut Vec::new());
+        let outcome = node.work.unwrap().outcome.unwrap().unwrap();
+        assert_eq!(sentence(&outcome), "write_image: disk is on fire. Replace it.");
+    }
+
+    #[test]
+    fn an_agent_cannot_grow_the_record_without_bound() {
+        let mut node = working_node(Timestamp::UNIX_EPOCH);
+        let long = "x".repeat(10_000);
+        for seq in 1..=2000 {
+            let one = report(&node, seq, began(&format!("{seq}{long}")));
+            store(&mut node, &[one], &mut Vec::new());
+        }
+        assert!(serde_json::to_string(&node).unwrap().len() < 256 * 1024);
+    }
+}

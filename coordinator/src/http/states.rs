@@ -1,0 +1,156 @@
+//! `/v1/nodes/{id}/states`: how it is, power, provision.
+
+mod provision;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+pub use provision::provision;
+
+use super::error::ApiError;
+use super::fields::{NODE, visible};
+use super::nodes::find;
+use super::representation::{self, Shape};
+use super::request::{Base, Body};
+use super::version::Version;
+use crate::actions;
+use crate::app::App;
+use crate::node::{Node, PowerTarget};
+
+/// What `GET …/states` shows of a node.
+const SHOWN: [&str; 11] = [
+    "console_enabled",
+    "last_error",
+    "power_state",
+    "provision_state",
+    "provision_updated_at",
+    "raid_config",
+    "target_power_state",
+    "target_provision_state",
+    "target_raid_config",
+    "boot_mode",
+    "secure_boot",
+];
+
+/// `GET /v1/nodes/{id}/states`.
+///
+/// # Errors
+///
+/// 404.
+pub async fn show(
+    State(app): State<App>,
+    version: Version,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let node = find(&app, &ident).await?;
+    let shape = Shape { version, fields: None, base: "", conductor: "" };
+    let whole = representation::node(&node, &shape);
+    let states = SHOWN.iter().filter(|name| visible(NODE, name, version) == Some(true));
+    let states =
+        states.map(|name| ((*name).to_owned(), whole.get(*name).cloned().unwrap_or_default()));
+    Ok(Json(Value::Object(states.collect::<Map<_, _>>())))
+}
+
+/// `PUT /v1/nodes/{id}/states/power`: 202, the wish is stored.
+///
+/// # Errors
+///
+/// 400 for the body or the state, 404, 409 while the machine is being driven.
+pub async fn power(
+    State(app): State<App>,
+    version: Version,
+    Base(base): Base,
+    Path(ident): Path<String>,
+    Body(body): Body,
+) -> Result<(StatusCode, HeaderMap), ApiError> {
+    let target = power_target(&body, version)?;
+    let node = find(&app, &ident).await?;
+    let off = matches!(target, PowerTarget::Off | PowerTarget::SoftOff);
+    if off && node.other.get("disable_power_off") == Some(&Value::Bool(true)) {
+        return Err(ApiError::Conflict(format!("Power off is disabled for node {}.", node.uuid)));
+    }
+    actions::power(&app, &ident, target).await?;
+    Ok(accepted(&base, &node))
+}
+
+fn power_target(body: &Value, version: Version) -> Result<PowerTarget, ApiError> {
+    let unknown: Vec<&String> = body
+        .as_object()
+        .into_iter()
+        .flat_map(Map::keys)
+        .filter(|key| !matches!(key.as_str(), "target" | "timeout"))
+        .collect();
+    if !unknown.is_empty() {
+        return Err(ApiError::Invalid(format!("Unknown parameter(s) in the body: {unknown:?}.")));
+    }
+    let text = body["target"]
+        .as_str()
+        .ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: target".into()))?;
+    let target = PowerTarget::parse(text).ok_or_else(|| {
+        let known: Vec<&str> = PowerTarget::ALL.iter().map(|target| target.text()).collect();
+        ApiError::Invalid(format!(
+            "Invalid power target '{text}'; valid are: {}.",
+            known.join(", ")
+        ))
+    })?;
+    let soft = matches!(target, PowerTarget::SoftOff | PowerTarget::SoftReboot);
+    let timeout = body.get("timeout").filter(|timeout| !timeout.is_null());
+    if version.0 < 27 && (soft || timeout.is_some()) {
+        return Err(ApiError::TooNew(
+            "Soft power actions and timeouts need at least version 1.27.".into(),
+        ));
+    }
+    if timeout.is_some() {
+        return Err(ApiError::Invalid(
+            "A timeout of its own for a power action is not supported; the setting ipmi.power_state_change_timeout counts.".into(),
+        ));
+    }
+    Ok(target)
+}
+
+/// 202 with the place to look at.
+fn accepted(base: &str, node: &Node) -> (StatusCode, HeaderMap) {
+    let mut headers = HeaderMap::new();
+    if let Ok(location) = HeaderValue::from_str(&format!("{base}/v1/nodes/{}/states", node.uuid)) {
+        headers.insert(header::LOCATION, location);
+    }
+    (StatusCode::ACCEPTED, headers)
+}
+
+/// `GET /v1/nodes/{id}/states/console`: there is none.
+///
+/// # Errors
+///
+/// 404.
+pub async fn console(
+    State(app): State<App>,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    find(&app, &ident).await?;
+    Ok(Json(json!({"console_enabled": false, "console_info": null})))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn power_targets_are_ironic_s_and_soft_ones_need_their_version() {
+        for (body, version, good) in [
+            (json!({"target": "power on"}), 1, true),
+            (json!({"target": "rebooting"}), 1, true),
+            (json!({"target": "soft power off"}), 26, false),
+            (json!({"target": "soft power off"}), 27, true),
+            (json!({"target": "soft rebooting", "timeout": null}), 27, true),
+            (json!({"target": "power on", "timeout": 5}), 27, false),
+            (json!({"target": "on"}), 110, false),
+            (json!({"target": "power on", "x": 1}), 110, false),
+            (json!({}), 110, false),
+            (json!(null), 110, false),
+        ] {
+            assert_eq!(power_target(&body, Version(version)).is_ok(), good, "{body} {version}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Applies the lifecycle table to a record: state, target, and what its effects leave in the record. Pure.
+
+use ironwright_api::CleanStep;
+use jiff::Timestamp;
+
+use super::lifecycle::{self, Effect, Event, Refused, Target, Verb};
+use super::order::{self, OrderError};
+use super::{Boot, Node, Object, Phase, ProvisionState, WorkRecord};
+
+/// What a transition needs to know besides the record.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// Whether nodes that do not say are cleaned between tenants.
+    pub automated_clean: bool,
+    /// The steps of a manual cleaning.
+    pub clean_steps: &'a [CleanStep],
+}
+
+/// Why a record did not change.
+#[derive(Debug, thiserror::Error)]
+pub enum TransitionError {
+    /// The table has no row for it.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The order cannot be made.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+}
+
+/// Whether the node is cleaned between tenants.
+#[must_use]
+pub fn is_cleaned(node: &Node, automated_clean: bool) -> bool {
+    node.automated_clean.unwrap_or(automated_clean)
+}
+
+/// Moves `node` by `event`.
+///
+/// # Errors
+///
+/// [`TransitionError`]; the node is unchanged.
+pub fn apply(node: &mut Node, event: Event, asked: &Asked<'_>) -> Result<(), TransitionError> {
+    let transition = lifecycle::next(node.provision_state, event)?;
+    // The one effect that can be refused goes first.
+    let deploy = match transition.effects.contains(&Effect::OrderDeploy) {
+        true => Some(order::deploy(node)?),
+        false => None,
+    };
+    node.provision_state = transition.state;
+    node.provision_updated_at = Some(asked.now);
+    match transition.target {
+        Target::Keep => {}
+        Target::Clear => node.target_provision_state = None,
+        Target::Set(state) => node.target_provision_state = Some(state),
+    }
+    match event {
+        Event::Asked(Verb::Abort) => {
+            node.last_error = Some(format!("{} was aborted by request.", what(transition.state)));
+        }
+        Event::Asked(_) => node.last_error = None,
+        _ => {}
+    }
+    if let Some(order) = deploy {
+        begin(node, order, asked.now);
+    }
+    for effect in transition.effects {
+        perform(node, *effect, asked);
+    }
+    Ok(())
+}
+
+fn what(state: ProvisionState) -> &'static str {
+    match state {
+        ProvisionState::CleanFailed => "Cleaning",
+        ProvisionState::InspectFailed => "Inspection",
+        _ => "Deployment",
+    }
+}
+
+/// What an effect leaves in the record; what it does to the machine is the reconciler's.
+fn perform(node: &mut Node, effect: Effect, asked: &Asked<'_>) {
+    match effect {
+        Effect::ReadPower | Effect::OrderDeploy => {}
+        Effect::OrderClean => order_clean(node, asked),
+        Effect::OrderInspect => begin(node, order::inspect(), asked.now),
+        Effect::BootRamdisk => {
+            if let Some(work) = &mut node.work {
+                work.order.attempt += 1;
+                work.boot = Boot::default();
+                work.outcome = None;
+            }
+            enter(node, Phase::StartRamdisk, asked.now);
+        }
+        Effect::FinishWork => enter(node, Phase::Finish, asked.now),
+        Effect::AbandonWork => enter(node, Phase::Abandon, asked.now),
+        Effect::ForgetWork => forget(node),
+        Effect::TearDown => forget(node),
+        Effect::MarkCleanFailure => {
+            if !node.clean_step.is_empty() {
+                node.maintenance = true;
+                node.maintenance_reason.clone_from(&node.last_error);
+                node.fault = Some("clean failure".to_owned());
+            }
+        }
+    }
+}
+
+fn order_clean(node: &mut Node, asked: &Asked<'_>) {
+    if node.target_provision_state == Some(ProvisionState::Manageable) {
+        begin(node, order::clean(asked.clean_steps.to_vec()), asked.now);
+    } else if is_cleaned(node, asked.automated_clean) {
+        begin(node, order::automated_clean(), asked.now);
+    } else {
+        node.work = None;
+    }
+}
+
+fn begin(node: &mut Node, order: ironwright_api::Order, now: Timestamp) {
+    node.deploy_step = Object::new();
+    node.clean_step = Object::new();
+    node.evidence.clear();
+    node.work = Some(WorkRecord {
+        order,
+        ordered_at: now,
+        phase: Phase::StartRamdisk,
+        since: now,
+        steps: Vec::new(),
+        boot: Boot::default(),
+        progress: None,
+        outcome: None,
+    });
+}
+
+fn enter(node: &mut Node, phase: Phase, now: Timestamp) {
+    if let Some(work) = &mut node.work {
+        work.phase = phase;
+        work.since = now;
+    }
+}
+
+/// Drops the work; what it proved stays.
+pub(crate) fn forget(node: &mut Node) {
+    if let Some(work) = node.work.take() {
+        node.evidence = work.steps.into_iter().filter_map(|step| step.evidence).collect();
+    }
+    node.deploy_step = Object::new();
+    node.clean_step = Object::new();
+}
+
+/// Forgets the instance, as Ironic does at the end of an undeploy.
+pub(crate) fn forget_instance(node: &mut Node) {
+    node.instance_info = Object::new();
+    node.instance_uuid = None;
+    node.other.remove("instance_name");
+    for key in [
+        "instance",
+        "root_uuid_or_disk_id",
+        "is_whole_disk_image",
+        "deploy_boot_mode",
+        "agent_url",
+        "agent_secret_token",
+        "deploy_steps",
+    ] {
+        node.driver_internal_info.remove(key);
+    }
+}

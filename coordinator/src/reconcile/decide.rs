@@ -1,0 +1,114 @@
+//! What is to be done with a node now. Pure.
+
+use ironwright_api::Failure;
+use jiff::Timestamp;
+
+use crate::app::Pulse;
+use crate::node::deadline::{self, Waiting};
+use crate::node::{Node, Phase, PowerTarget, ProvisionState, WorkRecord};
+use crate::settings::Settings;
+
+/// The one thing to do.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Todo {
+    /// Wait.
+    Nothing,
+    /// Remember the heartbeats that were only in memory, so that the deadline moves.
+    RememberHeartbeat(Timestamp),
+    /// Change the power as the operator asked.
+    Power(PowerTarget),
+    /// Read the power state of a node that is being enrolled or adopted.
+    ReadPower,
+    /// Power off and forget the instance.
+    TearDown,
+    /// Automated cleaning is off: go on without.
+    SkipCleaning,
+    /// Start the machine into the ramdisk.
+    StartRamdisk,
+    /// The agent finished well.
+    AgentDone,
+    /// The agent failed.
+    AgentFailed(Failure),
+    /// Boot device to disk and power cycle, or power off.
+    Finish,
+    /// Power off and forget the work.
+    Abandon,
+    /// A deadline has passed.
+    Late(Waiting),
+    /// A busy state without the work it is for: cannot happen, must not wait for ever.
+    Broken,
+}
+
+/// Decides from the record, the agent's pulse and the time.
+pub(super) fn decide(
+    node: &Node,
+    settings: &Settings,
+    pulse: Option<&Pulse>,
+    heard_since: Timestamp,
+    now: Timestamp,
+) -> Todo {
+    if let Some(target) = node.power_request {
+        return Todo::Power(target);
+    }
+    let Some(work) = &node.work else { return without_work(node.provision_state) };
+    match work.phase {
+        Phase::StartRamdisk => Todo::StartRamdisk,
+        Phase::Finish => Todo::Finish,
+        Phase::Abandon => Todo::Abandon,
+        Phase::AwaitAgent | Phase::Working => {
+            if !node.provision_state.is_waiting() {
+                return Todo::Broken;
+            }
+            match &work.outcome {
+                Some(None) => Todo::AgentDone,
+                Some(Some(failure)) => Todo::AgentFailed(failure.clone()),
+                None => waiting(node, work, settings, pulse, heard_since, now),
+            }
+        }
+    }
+}
+
+fn without_work(state: ProvisionState) -> Todo {
+    match state {
+        ProvisionState::Verifying | ProvisionState::Adopting => Todo::ReadPower,
+        ProvisionState::Deleting => Todo::TearDown,
+        ProvisionState::Cleaning => Todo::SkipCleaning,
+        ProvisionState::Deploying
+        | ProvisionState::WaitCallBack
+        | ProvisionState::CleanWait
+        | ProvisionState::Inspecting
+        | ProvisionState::InspectWait => Todo::Broken,
+        ProvisionState::Enroll
+        | ProvisionState::Manageable
+        | ProvisionState::Available
+        | ProvisionState::Active
+        | ProvisionState::Error
+        | ProvisionState::DeployFailed
+        | ProvisionState::CleanFailed
+        | ProvisionState::InspectFailed
+        | ProvisionState::AdoptFailed => Todo::Nothing,
+    }
+}
+
+fn waiting(
+    node: &Node,
+    work: &WorkRecord,
+    settings: &Settings,
+    pulse: Option<&Pulse>,
+    heard_since: Timestamp,
+    now: Timestamp,
+) -> Todo {
+    let waiting = deadline::waiting(node, work, settings, pulse, heard_since);
+    if waiting.until <= now {
+        return Todo::Late(waiting);
+    }
+    let stored = deadline::waiting(node, work, settings, None, Timestamp::MIN);
+    match pulse {
+        Some(pulse)
+            if stored.until <= now && work.boot.last_heartbeat < Some(pulse.last_heartbeat) =>
+        {
+            Todo::RememberHeartbeat(pulse.last_heartbeat)
+        }
+        Some(_) | None => Todo::Nothing,
+    }
+}
