@@ -9,8 +9,6 @@ mod heartbeat;
 mod lookup;
 pub(crate) mod reports;
 mod secret;
-#[cfg(test)]
-mod tests;
 
 use std::net::IpAddr;
 

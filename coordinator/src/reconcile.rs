@@ -11,11 +11,11 @@ mod scheduler;
 mod tests;
 mod wording;
 
-pub use decide::Todo;
 pub use scheduler::run;
 
 use uuid::Uuid;
 
+use self::decide::Todo;
 use crate::app::App;
 use crate::store::StoreError;
 

@@ -225,3 +225,111 @@ impl Keys {
         in_order.then_some(clear)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PASSWORD: &[u8] = b"hunter2";
+
+    fn transcript(suite: Suite) -> Transcript<'static> {
+        let counting = |from: u8| std::array::from_fn(|n| from + u8::try_from(n).unwrap());
+        Transcript {
+            suite,
+            console_session: 0xa0a1_a2a3,
+            bmc_session: 0x0102_0304,
+            console_random: counting(0),
+            bmc_random: counting(16),
+            bmc_guid: counting(32),
+            role: 0x14,
+            username: b"admin",
+        }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Expected values: printed by `tests/rakp_vectors.py`, which shares no code with this crate.
+    #[test]
+    fn codes_and_keys_are_those_of_an_independent_computation() {
+        for (suite, rakp2, rakp3, rakp4, session_key, with_kg, k1, k2) in [
+            (
+                Suite::Suite3,
+                "fb9dc04dc1519e97aac3bf919eb755b53d53d807",
+                "4c98a9da56593312e2b3e6eec3cb433c9115e06b",
+                "fbc79453a9b02abf29a7ce39",
+                "b7c1aed9bd177450a5b445c49d539cb16db79207",
+                "65f784b694a40588bbd04701ea80d7f32d82e940",
+                "a793a88b26e8fdd56db435588ea814dd84c5f64a",
+                "279946bea86aec40c55ecdf66fbce996",
+            ),
+            (
+                Suite::Suite17,
+                "7b19d158dec2267535cd299bf420dc8e6d40b410283376a6d991e7690c36d6d1",
+                "60a6997e46b86da886b36db23a10c2df0bb7b815571594f0c511b0b242709a6a",
+                "b472845fe37446967b6081e5ab4e48ca",
+                "183acaa3d9cf77060207367e61dae735a01183681a35dc42513b699c27481e66",
+                "1b81a421925c6a1fe7328bea4e72c8e5826e24f55ba8bc6fc9511f62edcd7b9f",
+                "69032e4c9c515e3b67f76978bdcbcc7625071e37e245c2c68a96632d2e413881",
+                "504f3d1acb771776b78b834212bf4280",
+            ),
+        ] {
+            let transcript = transcript(suite);
+            let key = transcript.session_key(PASSWORD);
+            let keys = Keys::derive(suite, &key);
+            assert_eq!(hex(&transcript.rakp2_code(PASSWORD)), rakp2);
+            assert_eq!(hex(&transcript.rakp3_code(PASSWORD)), rakp3);
+            assert_eq!(hex(&transcript.rakp4_code(&key)), rakp4);
+            assert_eq!(hex(&key), session_key);
+            assert_eq!(hex(&transcript.session_key(b"0123456789abcdefghij")), with_kg);
+            assert_eq!(hex(&keys.integrity), k1);
+            assert_eq!(hex(&*keys.confidentiality), k2);
+        }
+    }
+
+    #[test]
+    fn a_code_matches_only_whole() {
+        assert!(matches(&[1, 2, 3], &[1, 2, 3]));
+        assert!(matches(&[1, 2, 3], &[1, 2, 3, 9]), "some BMCs append bytes");
+        assert!(!matches(&[1, 2, 3], &[1, 2]));
+        assert!(!matches(&[1, 2, 3], &[1, 2, 4]));
+    }
+
+    fn keys() -> Keys {
+        Keys::derive(Suite::Suite17, b"session key")
+    }
+
+    #[test]
+    fn ciphertext_with_a_broken_pad_is_refused() {
+        let pad = |clear: [u8; BLOCK]| {
+            let mut body = clear;
+            cbc::Encryptor::<Aes128>::new((&*keys().confidentiality).into(), &[0; BLOCK].into())
+                .encrypt_block((&mut body).into());
+            keys().decrypt(&[[0; BLOCK], body].concat())
+        };
+        assert_eq!(pad([7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 1, 2, 3, 3]), Some(vec![7; 12]));
+        assert_eq!(pad([7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 1, 2, 4, 3]), None, "not counting up");
+        assert_eq!(
+            pad([7; BLOCK - 1].into_iter().chain([16]).collect::<Vec<_>>().try_into().unwrap()),
+            None
+        );
+        assert_eq!(pad([0xff; BLOCK]), None, "longer than the message");
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encrypted_is_decrypted(clear in prop::collection::vec(any::<u8>(), 0..70), iv: [u8; BLOCK]) {
+            let sealed = keys().encrypt(&clear, iv);
+            prop_assert_eq!(sealed.len() % BLOCK, 0);
+            prop_assert_eq!(keys().decrypt(&sealed), Some(clear));
+        }
+
+        #[test]
+        fn no_ciphertext_panics(sealed: Vec<u8>) {
+            drop(keys().decrypt(&sealed));
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Open Session ──▶ RAKP 1 ──▶ RAKP 3 ──▶ Session
-//!    │ refused or      │ unknown id, silence: once more from Open Session
+//!    │ refused or      │ unknown id, silence: again from Open Session
 //!    │ silent          │ wrong code, refused: the error
 //!    ▼
 //!   next suite
@@ -17,31 +17,15 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::auth::{self, Keys, Suite, Transcript};
 use crate::error::IpmiError;
+use crate::failure::{BAD_CODE, Failure, OPEN, RAKP1, RAKP3, is_unknown_session, patience};
+use crate::rakp::{self, Answer, Opened, Rakp2};
 use crate::session::Session;
-use crate::status;
 use crate::target::{Limits, Target};
 use crate::transport::{Ended, Transport, Verdict};
-use crate::wire::{self, Answer, Opened, Packet, Payload, Rakp2};
+use crate::wire::{self, Packet, Payload};
 
-const OPEN: &str = "Open Session";
-const RAKP1: &str = "RAKP 1";
-const RAKP3: &str = "RAKP 3";
 /// Look the user up by name only, not by name and privilege (spec 13.20, role byte).
 const NAME_ONLY: u8 = 0x10;
-/// RAKP status "invalid integrity check value".
-const BAD_CODE: u8 = 0x0f;
-
-/// Why a handshake with one suite ended.
-enum Failure {
-    /// The BMC does not have the suite: try the next.
-    NotOffered(String),
-    /// Nothing came back for the proposal: some BMCs ignore suites they do not know.
-    Silent(IpmiError),
-    /// Cut off half-way: try once more.
-    Lost(IpmiError),
-    /// Trying again changes nothing.
-    Final(IpmiError),
-}
 
 /// Opens a session.
 pub(crate) async fn open(target: &Target, limits: Limits) -> Result<Session, IpmiError> {
@@ -51,6 +35,9 @@ pub(crate) async fn open(target: &Target, limits: Limits) -> Result<Session, Ipm
     let (mut tried, mut silent) = (Vec::new(), None);
     for &suite in &target.suites {
         let attempt = Attempt { target, suite, limits, deadline, addresses: &addresses };
+        if silent.is_some() && !attempt.has_time() {
+            break;
+        }
         match attempt.insist().await {
             Ok(session) => return Ok(session),
             Err(Failure::NotOffered(answer)) => {
@@ -91,15 +78,22 @@ struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// A handshake, and a second where the first was cut off after the BMC had answered.
+    /// Handshakes until one is not cut off half-way.
     async fn insist(&self) -> Result<Session, Failure> {
-        match self.run().await {
-            Err(Failure::Lost(error)) => {
-                tracing::debug!(%error, "handshake cut off, starting again");
-                self.run().await
+        let mut restarts = 0;
+        loop {
+            match self.run().await {
+                Err(Failure::Lost(error)) if restarts < patience(&error) && self.has_time() => {
+                    tracing::debug!(%error, restarts, "handshake cut off, starting again");
+                    restarts += 1;
+                }
+                ended => return ended,
             }
-            ended => ended,
         }
+    }
+
+    fn has_time(&self) -> bool {
+        Instant::now() < self.deadline
     }
 
     /// One handshake, on a socket of its own.
@@ -133,7 +127,7 @@ impl Attempt<'_> {
         console_session: u32,
     ) -> Result<u32, Failure> {
         let offer = self.suite.algorithms();
-        let request = wire::open_request(tag, self.target.privilege.code(), console_session, offer);
+        let request = rakp::open_request(tag, self.target.privilege.code(), console_session, offer);
         let answer = transport
             .exchange(
                 OPEN,
@@ -142,7 +136,7 @@ impl Attempt<'_> {
                 |datagram| {
                     take(
                         plain(datagram, Payload::OpenResponse)
-                            .and_then(|payload| wire::open_response(payload, tag, console_session)),
+                            .and_then(|payload| rakp::open_response(payload, tag, console_session)),
                     )
                 },
             )
@@ -158,9 +152,9 @@ impl Attempt<'_> {
                 opened.algorithms.integrity,
                 opened.algorithms.confidentiality,
             ))),
-            Ok(Answer::Refused(status)) => Err(self.refused(OPEN, status)),
+            Ok(Answer::Refused(status)) => Err(Failure::refused(self.target, OPEN, status)),
             Err(Ended::Error(error @ IpmiError::NoAnswer { .. })) => Err(Failure::Silent(error)),
-            Err(ended) => Err(self.ended(OPEN, ended)),
+            Err(ended) => Err(Failure::ended(self.target, OPEN, ended)),
         }
     }
 
@@ -172,12 +166,12 @@ impl Attempt<'_> {
         transcript: &mut Transcript<'_>,
     ) -> Result<(), Failure> {
         let Transcript { console_session, bmc_session, console_random, role, .. } = *transcript;
-        let request = wire::rakp1(tag, bmc_session, console_random, role, transcript.username);
+        let request = rakp::rakp1(tag, bmc_session, console_random, role, transcript.username);
         let user_key = self.target.user_key();
         let mut short = None;
         let judge = |datagram: &[u8]| {
             let answer = plain(datagram, Payload::Rakp2)
-                .and_then(|payload| wire::rakp2(payload, tag, console_session));
+                .and_then(|payload| rakp::rakp2(payload, tag, console_session));
             let Some(Answer::Granted(Rakp2 { random, guid, code })) = answer else {
                 return take(answer.map(|answer| answer.map(|_| ())));
             };
@@ -192,12 +186,14 @@ impl Attempt<'_> {
         let encode = || wire::plain(Payload::Rakp1, &request);
         let ended = match transport.exchange(RAKP1, self.limits.message, encode, judge).await {
             Ok(Answer::Granted(())) => return Ok(()),
-            Ok(Answer::Refused(status)) => return Err(self.refused(RAKP1, status)),
+            Ok(Answer::Refused(status)) => {
+                return Err(Failure::refused(self.target, RAKP1, status));
+            }
             Err(ended) => ended,
         };
         if let Ended::Unproven = ended {
             // The way to give the half-open session back (spec 13.22).
-            let give_up = wire::rakp3(tag + 1, BAD_CODE, bmc_session, &[]);
+            let give_up = rakp::rakp3(tag + 1, BAD_CODE, bmc_session, &[]);
             transport.send_and_forget(&wire::plain(Payload::Rakp3, &give_up));
             if let Some(bytes) = short {
                 let needed = self.suite.digest_bytes();
@@ -206,7 +202,7 @@ impl Attempt<'_> {
                 )));
             }
         }
-        Err(self.ended(RAKP1, ended))
+        Err(Failure::ended(self.target, RAKP1, ended))
     }
 
     /// RAKP 3 and 4: the session, once it is proven that both sides have the same key.
@@ -217,7 +213,7 @@ impl Attempt<'_> {
         transcript: &Transcript<'_>,
     ) -> Result<Session, Failure> {
         let code = transcript.rakp3_code(&self.target.user_key());
-        let request = wire::rakp3(tag, 0, transcript.bmc_session, &code);
+        let request = rakp::rakp3(tag, 0, transcript.bmc_session, &code);
         let session_key = transcript.session_key(&self.target.session_root());
         let expected = transcript.rakp4_code(&session_key);
         let keys = Keys::derive(self.suite, &session_key);
@@ -226,7 +222,7 @@ impl Attempt<'_> {
         let mut doubtful = false;
         let judge = |datagram: &[u8]| {
             let answer = plain(datagram, Payload::Rakp4)
-                .and_then(|payload| wire::rakp4(payload, tag, transcript.console_session));
+                .and_then(|payload| rakp::rakp4(payload, tag, transcript.console_session));
             match answer {
                 Some(Answer::Granted(code)) if auth::matches(&expected, &code) => {
                     Verdict::Done(Answer::Granted(()))
@@ -248,68 +244,11 @@ impl Attempt<'_> {
                 if !is_unknown_session(status) {
                     session.forget();
                 }
-                Err(self.refused(RAKP3, status))
+                Err(Failure::refused(self.target, RAKP3, status))
             }
-            Err(ended) => Err(self.ended(RAKP3, ended)),
+            Err(ended) => Err(Failure::ended(self.target, RAKP3, ended)),
         }
     }
-
-    /// A well-formed refusal.
-    fn refused(&self, message: &'static str, status: u8) -> Failure {
-        let address = self.target.endpoint();
-        let username = self.target.username.clone();
-        let evidence = || format!("{message}, status {status:#04x}");
-        match status {
-            0x01 | 0x0b => Failure::Final(IpmiError::OutOfSessions { address, status }),
-            0x04..=0x07 | 0x10..=0x12 if message == OPEN => {
-                Failure::NotOffered(format!("status {status:#04x}, {}", status::rakp(status)))
-            }
-            0x09 | 0x0a => {
-                let (privilege, evidence) = (self.target.privilege, evidence());
-                Failure::Final(IpmiError::PrivilegeRefused {
-                    address,
-                    username,
-                    privilege,
-                    evidence,
-                })
-            }
-            0x0c | 0x0d => Failure::Final(IpmiError::WrongUsername { address, username }),
-            // RAKP 2 was proven, so more likely RAKP 1 was taken twice and the BMC's random number changed.
-            BAD_CODE => {
-                let evidence = "the BMC answers with status 0x0f";
-                Failure::Lost(IpmiError::WrongPassword { address, username, evidence })
-            }
-            _ => {
-                let error = IpmiError::HandshakeRefused { address, message, status };
-                if is_unknown_session(status) {
-                    Failure::Lost(error)
-                } else {
-                    Failure::Final(error)
-                }
-            }
-        }
-    }
-
-    /// No usable answer.
-    fn ended(&self, message: &'static str, ended: Ended) -> Failure {
-        let (address, username) = (self.target.endpoint(), self.target.username.clone());
-        match ended {
-            Ended::Error(error @ IpmiError::NoAnswer { .. }) => Failure::Lost(error),
-            Ended::Error(error) => Failure::Final(error),
-            Ended::Unproven if message == RAKP3 => {
-                Failure::Final(IpmiError::WrongBmcKey { address })
-            }
-            Ended::Unproven => {
-                let evidence = "the code of RAKP 2 does not match";
-                Failure::Final(IpmiError::WrongPassword { address, username, evidence })
-            }
-        }
-    }
-}
-
-/// RAKP status "invalid" or "inactive session id".
-fn is_unknown_session(status: u8) -> bool {
-    matches!(status, 0x02 | 0x08)
 }
 
 /// The payload of a handshake packet of type `kind`.

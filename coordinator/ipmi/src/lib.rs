@@ -20,14 +20,19 @@
 mod auth;
 mod command;
 mod error;
+mod failure;
 #[cfg(test)]
 mod fake;
+#[cfg(test)]
+mod fault_tests;
 mod handshake;
 mod message;
+mod rakp;
 mod session;
 mod status;
 mod target;
 mod transport;
+mod window;
 mod wire;
 
 pub use auth::Suite;

@@ -10,7 +10,8 @@ use crate::message::{self, Command, Reply};
 use crate::status;
 use crate::target::{Limits, Privilege, Target};
 use crate::transport::{Ended, Transport, Verdict};
-use crate::wire::{self, Packet, Window};
+use crate::window::Window;
+use crate::wire::{self, Packet};
 
 const SET_PRIVILEGE: Command =
     Command { net_fn: 6, number: 0x3b, name: "set session privilege level" };

@@ -174,11 +174,12 @@ mod tests {
     #[test]
     fn what_the_protocol_cannot_carry_is_refused_without_naming_the_password() {
         let long = |n: usize| "x".repeat(n);
-        let mut cases = Vec::new();
-        cases.push((Target { username: long(17), ..target() }, "username has 17 bytes"));
-        cases.push((Target { password: long(21).into(), ..target() }, "password has 21 bytes"));
-        cases.push((Target { kg: Some(vec![1; 21]), ..target() }, "BMC key has 21 bytes"));
-        cases.push((Target { suites: vec![], ..target() }, "no cipher suite"));
+        let cases = [
+            (Target { username: long(17), ..target() }, "username has 17 bytes"),
+            (Target { password: long(21).into(), ..target() }, "password has 21 bytes"),
+            (Target { kg: Some(vec![1; 21]), ..target() }, "BMC key has 21 bytes"),
+            (Target { suites: vec![], ..target() }, "no cipher suite"),
+        ];
         for (target, expected) in cases {
             let message = target.check().unwrap_err().to_string();
             assert!(message.contains(expected) && message.contains("192.0.2.7:623"), "{message}");

@@ -100,7 +100,7 @@ impl Transport {
             match self.listen(deadline.min(Instant::now() + wait), &mut judge).await? {
                 Verdict::Done(answer) => return Ok(answer),
                 Verdict::Ignore => {
-                    tracing::debug!(bmc = self.address, message, sent, "no answer yet")
+                    tracing::debug!(bmc = self.address, message, sent, "no answer yet");
                 }
                 Verdict::Unproven => {
                     unproven += 1;

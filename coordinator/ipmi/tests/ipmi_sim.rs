@@ -2,6 +2,7 @@
 //!
 //! Needs the Debian package `openipmi`; each test says so and passes without it.
 #![expect(clippy::print_stderr, reason = "a skipped test must say why")]
+#![expect(clippy::unwrap_used, reason = "the helpers of a test fail it")]
 
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
@@ -190,13 +191,14 @@ async fn the_device_id_names_the_manufacturer() {
     let Some(bmc) = Bmc::start() else { return };
     let mut session = bmc.open(&bmc.target()).await.unwrap();
     let id = session.device_id().await.unwrap();
-    assert_eq!((id.device_id, id.manufacturer, id.product), (0x23, 0x1291, 0xf02));
-    assert_eq!(id.ipmi_version, (2, 0));
+    // As `ipmitool mc info` prints it for the same settings.
+    assert_eq!((id.manufacturer, id.product), (4753, 3842));
+    assert_eq!((id.revision, id.firmware, id.ipmi_version), (3, (9, 8), (2, 0)));
     session.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn wrong_name_wrong_password_and_missing_privilege_are_told_apart() {
+async fn wrong_name_and_wrong_password_are_told_apart() {
     let Some(bmc) = Bmc::start() else { return };
     bmc.open(&bmc.target()).await.unwrap().close().await.unwrap();
 
@@ -208,17 +210,21 @@ async fn wrong_name_wrong_password_and_missing_privilege_are_told_apart() {
     let wrong = Target { username: "nobody".into(), ..bmc.target() };
     let error = bmc.open(&wrong).await.unwrap_err();
     assert!(matches!(error, IpmiError::WrongUsername { .. }), "{error}");
+}
 
-    let guest = Target { username: "guest".into(), password: "guestpw".into(), ..bmc.target() };
-    let error = bmc.open(&guest).await.unwrap_err();
-    assert!(matches!(error, IpmiError::PrivilegeRefused { .. }), "{error}");
-
-    let mut session = bmc.open(&Target { privilege: Privilege::User, ..guest }).await.unwrap();
+#[tokio::test]
+async fn a_read_only_account_reads_the_power_state() {
+    let Some(bmc) = Bmc::start() else { return };
+    let guest = Target {
+        username: "guest".into(),
+        password: "guestpw".into(),
+        privilege: Privilege::User,
+        ..bmc.target()
+    };
+    // That it may do no more cannot be tested here: ipmi_sim lets it switch the power, also when ipmitool asks.
+    let mut session = bmc.open(&guest).await.unwrap();
     assert!(!session.power_state().await.unwrap());
-    let error = session.chassis_control(Control::On).await.unwrap_err();
-    assert!(matches!(error, IpmiError::PrivilegeRefused { .. }), "{error}");
     session.close().await.unwrap();
-    assert_eq!(bmc.read("power"), "0");
 }
 
 #[tokio::test]

@@ -1,37 +1,45 @@
 //! The time, so that tests can let it pass without waiting.
 
-use jiff::{SignedDuration, Timestamp};
-use tokio::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
-/// The wall clock, or one that follows tokio's (pausable) time.
-#[derive(Debug, Clone, Copy)]
+use jiff::Timestamp;
+
+/// The wall clock, or one that stands until it is told to move.
+#[derive(Debug, Clone)]
 pub struct Clock {
-    virtual_from: Option<(Timestamp, Instant)>,
+    manual_ms: Option<Arc<AtomicI64>>,
 }
 
 impl Clock {
     /// The wall clock.
     #[must_use]
     pub fn system() -> Self {
-        Self { virtual_from: None }
+        Self { manual_ms: None }
     }
 
-    /// Starts at `start` and goes as fast as tokio's clock: in tests with paused time, as fast as they like.
+    /// Stands at `start`; clones move together.
     #[must_use]
-    pub fn following_tokio(start: Timestamp) -> Self {
-        Self { virtual_from: Some((start, Instant::now())) }
+    pub fn manual(start: Timestamp) -> Self {
+        Self { manual_ms: Some(Arc::new(AtomicI64::new(start.as_millisecond()))) }
+    }
+
+    /// Moves a manual clock on; the wall clock does not care.
+    pub fn advance(&self, by: Duration) {
+        if let Some(clock) = &self.manual_ms {
+            clock.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        }
     }
 
     /// Now.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        match self.virtual_from {
+        match &self.manual_ms {
             None => Timestamp::now(),
-            Some((start, instant)) => after(start, instant.elapsed().as_secs_f64()),
+            Some(clock) => {
+                Timestamp::from_millisecond(clock.load(Ordering::Relaxed)).unwrap_or(Timestamp::MAX)
+            }
         }
     }
-}
-
-fn after(start: Timestamp, seconds: f64) -> Timestamp {
-    start.saturating_add(SignedDuration::from_secs_f64(seconds)).unwrap_or(Timestamp::MAX)
 }

@@ -10,7 +10,7 @@ use crate::settings::Settings;
 
 /// The one thing to do.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Todo {
+pub(super) enum Todo {
     /// Wait.
     Nothing,
     /// Remember the heartbeats that were only in memory, so that the deadline moves.
@@ -40,8 +40,7 @@ pub enum Todo {
 }
 
 /// Decides from the record, the agent's pulse and the time.
-#[must_use]
-pub fn decide(
+pub(super) fn decide(
     node: &Node,
     settings: &Settings,
     pulse: Option<&Pulse>,
