@@ -229,10 +229,10 @@ fn step(root: &mut Value, operation: &Operation) -> Result<(), String> {
         Op::Remove => json_patch::PatchOperation::Remove(json_patch::RemoveOperation { path }),
     };
     json_patch::patch(root, &[one]).map_err(|error| {
-        use json_patch::PatchErrorKind::InvalidPointer;
-        match error.kind {
-            InvalidPointer => wrong("there is nothing at this path".to_owned()),
-            kind => wrong(kind.to_string()),
+        if matches!(error.kind, json_patch::PatchErrorKind::InvalidPointer) {
+            wrong("there is nothing at this path".to_owned())
+        } else {
+            wrong(error.kind.to_string())
         }
     })
 }
@@ -309,10 +309,10 @@ fn refuse_by_state(before: &Node, after: &Node) -> Result<(), PatchError> {
             "Node {node} can not have {field} updated unless it is in one of allowed (enroll, inspecting, inspect wait, manageable, available) states or in maintenance mode. Current state is '{state}'."
         ));
     }
-    if let (Some(old), Some(new)) = (before.instance_uuid, after.instance_uuid) {
-        if old != new {
-            return associated(node, old);
-        }
+    if let (Some(old), Some(new)) = (before.instance_uuid, after.instance_uuid)
+        && old != new
+    {
+        return associated(node, old);
     }
     if after.protected && !before.protected && state != State::Active {
         let state = state.text();
