@@ -3,6 +3,7 @@
 use ironwright_api::Committed;
 use sha2::{Digest, Sha256};
 
+use super::bytes::hex;
 use super::{Layout, Range};
 use crate::sys::disk::{BlockDevice, DiskError};
 
@@ -77,7 +78,7 @@ pub fn commit(disk: &dyn BlockDevice, layout: &Layout) -> Result<Committed, Comm
     Ok(Committed {
         table: layout.table.to_owned(),
         partitions: layout.partitions,
-        head_sha256: format!("{:x}", HexDigest(Sha256::digest(&layout.head).as_slice())),
+        head_sha256: hex(&Sha256::digest(&layout.head)),
         boot_entry: None,
     })
 }
@@ -138,15 +139,6 @@ impl<'a> Piece<'a> {
     /// The disk's refusal with the piece's name and place.
     fn error(&self, source: DiskError) -> CommitError {
         CommitError::Disk { piece: self.name, offset: self.offset, source }
-    }
-}
-
-/// Prints bytes as lowercase hexadecimal.
-struct HexDigest<'a>(&'a [u8]);
-
-impl std::fmt::LowerHex for HexDigest<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
