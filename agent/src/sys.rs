@@ -4,3 +4,4 @@
 //! everywhere else, where power, reboot, modules, links, EFI variables and `/etc` are recorded and not done.
 
 pub mod disk;
+mod ioctl;

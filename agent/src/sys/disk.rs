@@ -1,7 +1,16 @@
 //! Disks: the trait every writer and reader goes through, and the real thing behind it.
 
+mod aligned;
+mod mounted;
+mod real;
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::{Path, PathBuf};
+
+pub use aligned::{ALIGN, AlignedBuffer, is_aligned};
+pub use real::{Access, RealDisk};
 
 /// A disk or a file standing for one. Offsets and lengths are bytes and need no alignment; an implementation bounces what
 /// the device cannot take directly.

@@ -1,0 +1,334 @@
+//! The order of events of one image write.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use ironwright_api::{ReadbackMode, Written};
+use tokio::sync::mpsc;
+
+use super::boot_area::BootArea;
+use super::decode::{self, Limits, Plan, Sink};
+use super::detect::{Format, detect};
+use super::digest;
+use super::error::ImageError;
+use super::source::Source;
+use super::thread::{Fate, Worker};
+use super::tuning::Tuning;
+use super::verify::{self, Sums};
+use super::write::{Codec, Pool, Target, start_writers};
+use super::{Hold, Outcome, Probe, Request, Watch};
+use crate::sys::disk::BlockDevice;
+
+/// Chunks of the body waiting for a thread.
+const CHUNKS: usize = 8;
+/// How often [`Watch::cancelled`] is asked.
+const CANCEL_TICK: Duration = Duration::from_millis(50);
+/// Bytes between two calls of [`Watch::progress`].
+const PROGRESS_BYTES: u64 = 1 << 20;
+/// Length of the buffers on their way to the disk, bytes.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// What may have happened to the disk.
+#[derive(Debug, Default)]
+struct DiskState {
+    stage: AtomicU8,
+    /// Says where the image's tail is.
+    virtual_bytes: AtomicU64,
+}
+
+const UNTOUCHED: u8 = 0;
+const CLEARING: u8 = 1;
+const CLEARED: u8 = 2;
+const COMMITTING: u8 = 3;
+
+/// See [`super::write`].
+pub(super) async fn write(
+    request: &Request,
+    disk: Arc<dyn BlockDevice>,
+    watch: Arc<dyn Watch>,
+    http: &reqwest::Client,
+    tuning: &Tuning,
+) -> Result<Outcome, ImageError> {
+    let state = DiskState::default();
+    let run = Run { request, disk: &disk, watch: &watch, http, tuning, state: &state };
+    let outcome = tokio::select! {
+        outcome = run.whole() => outcome,
+        () = cancelled(&*watch) => Err(ImageError::Cancelled),
+    };
+    // What select did not choose is dropped here, and with it every thread has ended.
+    match outcome {
+        Ok(outcome) => Ok(outcome),
+        Err(error) => Err(after_failure(error, &disk, &state).await),
+    }
+}
+
+async fn cancelled(watch: &dyn Watch) {
+    while !watch.cancelled() {
+        tokio::time::sleep(CANCEL_TICK).await;
+    }
+}
+
+/// Says what a failure left behind, and clears what may look like a partition table.
+async fn after_failure(
+    error: ImageError,
+    disk: &Arc<dyn BlockDevice>,
+    state: &DiskState,
+) -> ImageError {
+    let device = disk.path().display().to_string();
+    let source = Box::new(error);
+    let cleared = match state.stage.load(Ordering::Relaxed) {
+        UNTOUCHED => return *source,
+        CLEARED => Ok(()),
+        _ => {
+            let disk = Arc::clone(disk);
+            let boot_area = BootArea::new(state.virtual_bytes.load(Ordering::Relaxed));
+            blocking("image-clear", move || Ok(boot_area.clear(&*disk)?)).await
+        }
+    };
+    match cleared {
+        Ok(()) => ImageError::Wiped { device, source },
+        Err(clear) => ImageError::Unclean { device, clear: describe(&clear), source },
+    }
+}
+
+fn describe(error: &ImageError) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// See [`super::probe`].
+pub(super) async fn probe(
+    request: &Request,
+    http: &reqwest::Client,
+    tuning: &Tuning,
+) -> Result<Probe, ImageError> {
+    if request.urls.is_empty() {
+        return Err(ImageError::NoUrl);
+    }
+    digest::expected(&request.checksum, &request.urls, http, tuning).await?;
+    let mut source = Source::open(http, &request.urls, tuning).await?;
+    let prefix = source.peek(64 << 10).await?;
+    let format = detect(&prefix, request.disk_format.as_deref())?;
+    let virtual_bytes = match format {
+        Format::Raw => source.total(),
+        Format::Qcow2 => {
+            let header = ironwright_qcow2::Header::parse(&prefix)?;
+            if let Some(total) = source.total() {
+                header.check_file(total)?;
+            }
+            Some(header.virtual_bytes)
+        }
+    };
+    Ok(Probe {
+        url: source.url(),
+        format,
+        image_bytes: source.total(),
+        virtual_bytes,
+        ranges: source.ranges(),
+    })
+}
+
+/// Runs blocking work in a thread of its own.
+async fn blocking<T: Send + 'static>(
+    name: &'static str,
+    run: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, ImageError> {
+    Worker::start(name, &Arc::new(Fate::default()), run)?.join().await?
+}
+
+/// One write.
+struct Run<'a> {
+    request: &'a Request,
+    disk: &'a Arc<dyn BlockDevice>,
+    watch: &'a Arc<dyn Watch>,
+    http: &'a reqwest::Client,
+    tuning: &'a Tuning,
+    state: &'a DiskState,
+}
+
+/// What one reading of the body gave.
+struct Pass {
+    digest: String,
+    image_bytes: u64,
+    left: Plan,
+}
+
+impl Run<'_> {
+    async fn whole(&self) -> Result<Outcome, ImageError> {
+        let started = Instant::now();
+        let request = self.request;
+        if request.urls.is_empty() {
+            return Err(ImageError::NoUrl);
+        }
+        let expected =
+            digest::expected(&request.checksum, &request.urls, self.http, self.tuning).await?;
+        let mut source = Source::open(self.http, &request.urls, self.tuning).await?;
+        let prefix = source.peek(self.tuning.prefix_bytes).await?;
+        let format = detect(&prefix, request.disk_format.as_deref())?;
+        let (virtual_bytes, plan) = decode::plan(format, &source, &prefix, self.tuning).await?;
+        drop(prefix);
+        self.check_size(virtual_bytes)?;
+
+        let unit_bytes = plan.header.map_or(u64::MAX, |header| header.unit_bytes());
+        let target = Arc::new(Target {
+            disk: Arc::clone(self.disk),
+            sums: Sums::new(virtual_bytes, unit_bytes),
+            boot_area: BootArea::new(virtual_bytes),
+        });
+        self.clear(&target).await?;
+        let pass = self.passes(&mut source, plan, &target, &expected).await?;
+        self.flush().await?;
+        let readback =
+            verify::read_back(&target, request.readback, self.tuning.sample_seed, self.watch)
+                .await?;
+        if request.hold == Hold::Nothing {
+            self.commit(&target).await?;
+        }
+        let written = Written {
+            device: self.disk.path().display().to_string(),
+            serial: String::new(),
+            url: source.url(),
+            format: format.name().into(),
+            algorithm: request.checksum.algorithm.name().into(),
+            expected,
+            streamed: pass.digest,
+            image_bytes: pass.image_bytes,
+            virtual_bytes,
+            proven: readback.mode == ReadbackMode::Full,
+            readback,
+            resumes: source.resumes(),
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        Ok(Outcome { written, held: target.boot_area.take() })
+    }
+
+    fn check_size(&self, image_bytes: u64) -> Result<(), ImageError> {
+        let disk_bytes = self.disk.bytes();
+        if image_bytes == 0 {
+            return Err(ImageError::Empty);
+        }
+        if image_bytes > disk_bytes {
+            return Err(ImageError::TooLarge { image_bytes, disk_bytes });
+        }
+        Ok(())
+    }
+
+    async fn clear(&self, target: &Arc<Target>) -> Result<(), ImageError> {
+        self.state.virtual_bytes.store(target.sums.virtual_bytes(), Ordering::Relaxed);
+        self.state.stage.store(CLEARING, Ordering::Relaxed);
+        let clearing = Arc::clone(target);
+        blocking("image-clear", move || Ok(clearing.boot_area.clear(&*clearing.disk)?)).await?;
+        self.state.stage.store(CLEARED, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<(), ImageError> {
+        let disk = Arc::clone(self.disk);
+        blocking("image-flush", move || Ok(disk.flush()?)).await
+    }
+
+    async fn commit(&self, target: &Arc<Target>) -> Result<(), ImageError> {
+        self.state.stage.store(COMMITTING, Ordering::Relaxed);
+        let committing = Arc::clone(target);
+        let read_back = self.request.readback != ReadbackMode::None;
+        blocking("image-commit", move || committing.boot_area.commit(&*committing.disk, read_back))
+            .await
+    }
+
+    /// Reads the body until nothing is left; once for every image whose tables come before its data.
+    async fn passes(
+        &self,
+        source: &mut Source,
+        mut plan: Plan,
+        target: &Arc<Target>,
+        expected: &str,
+    ) -> Result<Pass, ImageError> {
+        for number in 1..=self.tuning.passes {
+            let pass = self.pass(source, plan, target).await?;
+            if pass.digest != expected {
+                return Err(if number > 1 {
+                    ImageError::ChangedBetweenPasses
+                } else {
+                    ImageError::Checksum {
+                        algorithm: self.request.checksum.algorithm.name(),
+                        actual: pass.digest,
+                        expected: expected.to_owned(),
+                    }
+                });
+            }
+            if pass.left.is_done() {
+                return Ok(pass);
+            }
+            tracing::info!(pieces = pass.left.pieces(), "the image is read once more");
+            plan = pass.left;
+            if number < self.tuning.passes {
+                source.rewind().await?;
+            }
+        }
+        Err(ImageError::OutOfOrder { pieces: plan.pieces(), passes: self.tuning.passes })
+    }
+
+    /// One reading of the body.
+    async fn pass(
+        &self,
+        source: &mut Source,
+        plan: Plan,
+        target: &Arc<Target>,
+    ) -> Result<Pass, ImageError> {
+        let fate = Arc::new(Fate::default());
+        let limits = Limits {
+            pieces: self.tuning.map_pieces,
+            tables: self.tuning.tables,
+            ring_bytes: if plan.l1 || !plan.tables.is_empty() { self.tuning.ring_bytes } else { 0 },
+        };
+        let codec = plan.header.map(|header| Codec {
+            compression: header.compression,
+            cluster_bytes: usize::try_from(header.cluster_bytes).unwrap_or(0),
+        });
+        let (jobs, writers) = start_writers(target, codec, &fate)?;
+        let sink = Sink {
+            target: Arc::clone(target),
+            jobs,
+            pool: Pool::new(self.tuning.pool_bytes, BUFFER_BYTES),
+        };
+        let (to_hasher, hashed) = mpsc::channel(CHUNKS);
+        let (to_demux, body) = mpsc::channel(CHUNKS);
+        let hasher = digest::start_hasher(self.request.checksum.algorithm, hashed, &fate)?;
+        let demux = decode::start_demux(plan, limits, sink, body, &fate)?;
+
+        let image_bytes = self.feed(source, [to_hasher, to_demux]).await?;
+        let digest = hasher.join().await?;
+        let left = demux.join().await?;
+        for writer in writers {
+            writer.join().await?;
+        }
+        if let Some(fault) = fate.take_fault() {
+            return Err(fault);
+        }
+        let stopped = || ImageError::Thread { thread: "image-decode", what: "stopped".into() };
+        Ok(Pass { digest, image_bytes, left: left.ok_or_else(stopped)? })
+    }
+
+    /// Sends the body to both threads, until it ends or one of them is gone (and will say why).
+    async fn feed(
+        &self,
+        source: &mut Source,
+        threads: [mpsc::Sender<Bytes>; 2],
+    ) -> Result<u64, ImageError> {
+        let (mut bytes, mut told) = (0, 0);
+        while let Some(chunk) = source.next().await? {
+            bytes += chunk.len() as u64;
+            for thread in &threads {
+                if thread.send(chunk.clone()).await.is_err() {
+                    return Ok(bytes);
+                }
+            }
+            if bytes - told >= PROGRESS_BYTES || source.total() == Some(bytes) {
+                told = bytes;
+                self.watch.progress("write", bytes, source.total());
+            }
+        }
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,199 @@
+//! Decoded bytes to the disk: a fixed pool of aligned buffers, a bounded queue, a few threads.
+//!
+//! Every guest byte passes [`Target::put`] or [`Target::put_zeros`] exactly once: there it is summed for the read-back,
+//! the boot area is taken out, and the rest goes to the disk.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use ironwright_qcow2::Compression;
+
+use super::boot_area::BootArea;
+use super::error::ImageError;
+use super::inflate::{Batch, Inflater};
+use super::thread::{Fate, Worker};
+use super::verify::Sums;
+use crate::sys::disk::{AlignedBuffer, BlockDevice, DiskError};
+
+/// Jobs waiting for a thread.
+const QUEUE: usize = 4;
+/// Zeroing is cut into pieces of this length, so that a stop does not wait for hours.
+const ZERO_STEP_BYTES: u64 = 64 << 20;
+
+/// Where guest bytes go.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) disk: Arc<dyn BlockDevice>,
+    pub(super) sums: Sums,
+    pub(super) boot_area: BootArea,
+}
+
+impl Target {
+    /// Guest bytes.
+    fn put(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.sums.add(offset, bytes);
+        self.boot_area.keep(offset, bytes);
+        let (start, len) = self.boot_area.written_part(offset, bytes.len() as u64);
+        let part = usize::try_from(start.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        match bytes.get(part..part.saturating_add(len)) {
+            Some(part) if !part.is_empty() => self.disk.write_at(start, part),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Guest bytes that are zero; what is held is zero already.
+    fn put_zeros(&self, offset: u64, bytes: u64, fate: &Fate) -> Result<(), DiskError> {
+        self.sums.add_zeros(offset, bytes);
+        let (mut at, len) = self.boot_area.written_part(offset, bytes);
+        let end = at + len;
+        while at < end && !fate.stopped() {
+            let step = ZERO_STEP_BYTES.min(end - at);
+            self.disk.zero(at, step)?;
+            at += step;
+        }
+        Ok(())
+    }
+}
+
+/// One piece of work for a writer thread.
+#[derive(Debug)]
+pub(super) enum Job {
+    /// The first `len` bytes of a buffer.
+    Write {
+        /// Where they go.
+        guest_offset: u64,
+        /// The buffer.
+        buffer: Pooled,
+        /// Bytes filled.
+        len: usize,
+    },
+    /// Compressed clusters that are neighbours on the disk.
+    Inflate(Batch),
+    /// A run of zeros.
+    Zero {
+        /// Where.
+        guest_offset: u64,
+        /// How long.
+        bytes: u64,
+    },
+}
+
+/// A fixed number of buffers; taking one waits until one is free.
+#[derive(Debug, Clone)]
+pub(super) struct Pool {
+    inner: Arc<(Mutex<Vec<AlignedBuffer>>, Condvar)>,
+    buffer_bytes: usize,
+}
+
+impl Pool {
+    /// At least two buffers, `total_bytes` in all.
+    pub(super) fn new(total_bytes: usize, buffer_bytes: usize) -> Self {
+        let count = (total_bytes / buffer_bytes.max(1)).max(2);
+        let buffers = (0..count).map(|_| AlignedBuffer::new(buffer_bytes)).collect();
+        Self { inner: Arc::new((Mutex::new(buffers), Condvar::new())), buffer_bytes }
+    }
+
+    pub(super) fn buffer_bytes(&self) -> usize {
+        self.buffer_bytes
+    }
+
+    pub(super) fn take(&self) -> Pooled {
+        let (free, returned) = &*self.inner;
+        let mut free = free.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(buffer) = free.pop() {
+                return Pooled { buffer: Some(buffer), pool: self.clone() };
+            }
+            free = returned.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// A buffer on loan.
+#[derive(Debug)]
+pub(super) struct Pooled {
+    buffer: Option<AlignedBuffer>,
+    pool: Pool,
+}
+
+impl Pooled {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.buffer.as_deref().unwrap_or_default()
+    }
+
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.buffer.as_deref_mut().unwrap_or_default()
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            let (free, returned) = &*self.pool.inner;
+            free.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
+            returned.notify_one();
+        }
+    }
+}
+
+/// How clusters are to be inflated, for the threads' own buffers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Codec {
+    pub(super) compression: Compression,
+    pub(super) cluster_bytes: usize,
+}
+
+/// Starts the writer threads; they end when every sender is gone. After a failure they go on taking jobs, undone, so that
+/// nobody waits for them.
+pub(super) fn start_writers(
+    target: &Arc<Target>,
+    codec: Option<Codec>,
+    fate: &Arc<Fate>,
+) -> Result<(SyncSender<Job>, Vec<Worker<()>>), ImageError> {
+    let (jobs, queue) = sync_channel(QUEUE);
+    let queue = Arc::new(Mutex::new(queue));
+    let count = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
+    let mut workers = Vec::new();
+    for _ in 0..count {
+        let (target, queue, shared) = (Arc::clone(target), Arc::clone(&queue), Arc::clone(fate));
+        workers.push(Worker::start("image-write", fate, move || {
+            let mut inflater = None;
+            while let Some(job) = next_job(&queue) {
+                if shared.stopped() {
+                    continue;
+                }
+                if let Err(error) = perform(&target, job, codec, &mut inflater, &shared) {
+                    shared.fail(error);
+                }
+            }
+        })?);
+    }
+    Ok((jobs, workers))
+}
+
+fn next_job(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+fn perform(
+    target: &Target,
+    job: Job,
+    codec: Option<Codec>,
+    inflater: &mut Option<Inflater>,
+    fate: &Fate,
+) -> Result<(), ImageError> {
+    match job {
+        Job::Write { guest_offset, buffer, len } => {
+            target.put(guest_offset, buffer.bytes().get(..len).unwrap_or_default())?;
+        }
+        Job::Zero { guest_offset, bytes } => target.put_zeros(guest_offset, bytes, fate)?,
+        Job::Inflate(batch) => {
+            let Some(codec) = codec else { return Ok(()) };
+            let inflater = inflater.get_or_insert_with(|| Inflater::new(codec));
+            let guest_offset = batch.guest_offset();
+            target.put(guest_offset, inflater.inflate(&batch)?)?;
+        }
+    }
+    Ok(())
+}
