@@ -1,0 +1,128 @@
+//! Network interfaces, from /sys/class/net and /proc/net.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::Serialize;
+
+use super::by_path::is_pci_address;
+use super::tree::Tree;
+
+/// One of Ironic's `interfaces`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Interface {
+    /// The kernel's name.
+    pub name: String,
+    /// Permanent hardware address, lower case.
+    pub mac_address: Option<String>,
+    /// First IPv4 address.
+    pub ipv4_address: Option<String>,
+    /// First IPv6 address; a link-local one with its zone (`fe80::1%eth0`).
+    pub ipv6_address: Option<String>,
+    /// Whether the link is up.
+    pub has_carrier: bool,
+    /// What the switch says of itself; not collected.
+    pub lldp: Option<String>,
+    /// Vendor identifier, hexadecimal.
+    pub vendor: Option<String>,
+    /// Product identifier, hexadecimal.
+    pub product: Option<String>,
+    /// InfiniBand client identifier; not collected.
+    pub client_id: Option<String>,
+    /// Name by the firmware's label; not collected.
+    pub biosdevname: Option<String>,
+    /// Link speed, Mbit/s.
+    pub speed_mbps: Option<u32>,
+    /// PCI address.
+    pub pci_address: Option<String>,
+    /// Kernel driver.
+    pub driver: Option<String>,
+}
+
+/// All interfaces with a device behind them, VLANs and bonds.
+pub(super) fn collect(tree: &Tree) -> Vec<Interface> {
+    tree.names("sys/class/net").into_iter().filter_map(|name| interface(tree, name)).collect()
+}
+
+fn interface(tree: &Tree, name: String) -> Option<Interface> {
+    let base = format!("sys/class/net/{name}");
+    let at = |file: &str| format!("{base}/{file}");
+    let vlan = tree.exists(format!("proc/net/vlan/{name}"));
+    if !tree.exists(at("device")) && !vlan && !tree.exists(at("bonding")) {
+        return None;
+    }
+    // A bond gives its members its own address; theirs is kept here.
+    let mac = tree.text(at("bonding_slave/perm_hwaddr")).or_else(|| tree.text(at("address")));
+    let mac = mac.map(|mac| mac.to_ascii_lowercase());
+    // Ironic's agent leaves out addresses under fa: they are made up by its hypervisor's taps (wire.md A.8).
+    if mac.as_ref().is_some_and(|mac| mac.starts_with("fa:")) {
+        return None;
+    }
+    Some(Interface {
+        mac_address: mac,
+        ipv4_address: ipv4(tree, &name),
+        ipv6_address: ipv6(tree, &name),
+        // Reading fails while the interface is down.
+        has_carrier: tree.flag(at("carrier")),
+        lldp: None,
+        vendor: tree.text(at("device/vendor")),
+        product: tree.text(at("device/device")),
+        client_id: None,
+        biosdevname: None,
+        // -1 and "unknown" (4294967295 in older kernels) are not speeds.
+        speed_mbps: tree.number(at("speed")).filter(|speed| (1..u32::MAX).contains(speed)),
+        pci_address: pci_address(tree, &at("device")),
+        driver: tree.link_name(at("device/driver")),
+        name,
+    })
+}
+
+/// The PCI function a device is or sits on.
+fn pci_address(tree: &Tree, device: &str) -> Option<String> {
+    let path = tree.real(device)?;
+    let parts = path.components().rev().map(|part| part.as_os_str().to_string_lossy());
+    parts.into_iter().find(|part| is_pci_address(part)).map(std::borrow::Cow::into_owned)
+}
+
+/// The local address inside a network that is routed straight to this interface.
+fn ipv4(tree: &Tree, name: &str) -> Option<String> {
+    let routes = tree.text("proc/net/route")?;
+    let trie = tree.text("proc/net/fib_trie")?;
+    let mut candidate = None;
+    let mut local = Vec::new();
+    for line in trie.lines().map(str::trim) {
+        if let Some(address) = line.strip_prefix("|-- ") {
+            candidate = address.parse::<Ipv4Addr>().ok();
+        } else if line == "/32 host LOCAL" {
+            local.extend(candidate);
+        }
+    }
+    let networks = routes.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let [interface, destination, gateway, _, _, _, _, mask, ..] = *fields else { return None };
+        // The kernel prints these in network order read as a native number: little-endian on what we run on.
+        let hex = |text| u32::from_str_radix(text, 16).ok().map(u32::swap_bytes);
+        let (destination, mask) = (hex(destination)?, hex(mask)?);
+        (interface == name && hex(gateway)? == 0 && mask != 0).then_some((destination, mask))
+    });
+    networks
+        .flat_map(|(net, mask)| local.iter().find(|ip| ip.to_bits() & mask == net))
+        .map(Ipv4Addr::to_string)
+        .next()
+}
+
+/// The first address of `/proc/net/if_inet6`: global ones (scope 00) before others.
+fn ipv6(tree: &Tree, name: &str) -> Option<String> {
+    let table = tree.text("proc/net/if_inet6")?;
+    let mut addresses: Vec<(&str, Ipv6Addr)> = table
+        .lines()
+        .filter_map(|line| {
+            let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+            let [address, _, _, scope, _, interface] = *fields else { return None };
+            let address = u128::from_str_radix(address, 16).ok()?;
+            (interface == name).then_some((scope, Ipv6Addr::from_bits(address)))
+        })
+        .collect();
+    addresses.sort_by_key(|(scope, _)| *scope);
+    let (scope, address) = addresses.first()?;
+    Some(if *scope == "20" { format!("{address}%{name}") } else { address.to_string() })
+}
