@@ -144,10 +144,11 @@ impl Conversation {
         else {
             return None;
         };
-        match kind {
-            MessageType::Offer => lease(&message).map(Reply::Offer),
-            MessageType::Ack => lease(&message).map(Reply::Ack),
-            MessageType::Nak => Some(Reply::Nak),
+        // Numbers of RFC 2132 section 9.6: the type has a variant for each of forty.
+        match u8::from(*kind) {
+            2 => lease(&message).map(Reply::Offer),
+            5 => lease(&message).map(Reply::Ack),
+            6 => Some(Reply::Nak),
             _ => None,
         }
     }
