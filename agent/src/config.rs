@@ -142,7 +142,7 @@ impl Settings {
             api_urls,
             nonce: parameters.get("ironwright.nonce").map(nonce).transpose()?,
             tls_pin,
-            bootif: parameters.get("BOOTIF").and_then(mac),
+            bootif: parameters.get("BOOTIF").and_then(normal_mac),
             request_id: parameters.get("ipa-global-request-id").map(str::to_owned),
             lookup_timeout: parameters.seconds("ipa-lookup-timeout", LOOKUP_TIMEOUT_S)?,
             lookup_interval: parameters.seconds("ipa-lookup-interval", LOOKUP_INTERVAL_S)?,
@@ -196,7 +196,8 @@ fn nonce(text: &str) -> Result<SecretString, SettingsError> {
 }
 
 /// `01-aa-bb-cc-dd-ee-ff` (PXELINUX puts the hardware type first) or `aa:bb:cc:dd:ee:ff`, as lowercase with colons.
-fn mac(text: &str) -> Option<String> {
+#[must_use]
+pub fn normal_mac(text: &str) -> Option<String> {
     let text = text.to_ascii_lowercase().replace('-', ":");
     let mac = if text.len() == 20 { text.get(3..)? } else { text.as_str() };
     let parts: Vec<&str> = mac.split(':').collect();
@@ -274,7 +275,7 @@ mod tests {
             ("ää-52-54-00-12-34-56", None),
             ("", None),
         ] {
-            assert_eq!(mac(text).as_deref(), expected, "{text}");
+            assert_eq!(normal_mac(text).as_deref(), expected, "{text}");
         }
     }
 }

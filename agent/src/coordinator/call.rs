@@ -118,12 +118,13 @@ fn shown(url: &Url) -> String {
 }
 
 /// What the server said, in one line: Ironic wraps `faultstring` in JSON (sometimes as JSON text).
-fn explanation(body: &[u8]) -> String {
+pub(super) fn explanation(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..body.len().min(8 << 10)).unwrap_or_default());
     let fault = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|root| {
-        let inner = match root.get("error_message")? {
-            serde_json::Value::String(text) => serde_json::from_str(text).ok()?,
-            other => other.clone(),
+        let message = root.get("error_message")?;
+        let inner: serde_json::Value = match message.as_str() {
+            Some(text) => serde_json::from_str(text).ok()?,
+            None => message.clone(),
         };
         inner.get("faultstring")?.as_str().map(str::to_owned)
     });

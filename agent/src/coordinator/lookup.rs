@@ -35,12 +35,12 @@ pub enum LookupError {
         /// The server.
         url: Url,
     },
-    /// The server refused this boot's nonce.
+    /// The server refused this boot: its nonce, or its transport.
     #[error(
-        "{url} refused the nonce of this boot (403: {explanation}): another machine may have used it, or this boot was \
-         not expected any more; let the coordinator power-cycle this machine"
+        "{url} refused this boot (403: {explanation}); where that names the nonce, another machine used it or the boot \
+         was not expected any more: let the coordinator power-cycle this machine"
     )]
-    NonceRefused {
+    Forbidden {
         /// The server.
         url: Url,
         /// The server's words.
@@ -109,7 +109,7 @@ impl Retry {
                 rand::random_range(self.interval.min(top)..=top)
             }
             LookupError::NotIronwright { .. }
-            | LookupError::NonceRefused { .. }
+            | LookupError::Forbidden { .. }
             | LookupError::TokenTaken { .. }
             | LookupError::TokenTooShort { .. }
             | LookupError::TimedOut { .. } => self.longest,
@@ -189,12 +189,10 @@ impl Coordinator {
         let answer = call::send(request, SMALL_REPLY_LIMIT).await?;
         match answer.status {
             StatusCode::OK => accept(base, answer.json()?),
-            StatusCode::FORBIDDEN => match answer.refusal() {
-                CallError::Refused { explanation, .. } => {
-                    Err(LookupError::NonceRefused { url: base.clone(), explanation })
-                }
-                other => Err(other.into()),
-            },
+            StatusCode::FORBIDDEN => {
+                let explanation = call::explanation(&answer.body);
+                Err(LookupError::Forbidden { url: base.clone(), explanation })
+            }
             _ => Err(answer.refusal().into()),
         }
     }
@@ -313,10 +311,7 @@ mod tests {
     #[tokio::test]
     async fn what_trying_again_will_not_mend_says_what_to_do() {
         for (answer, expected) in [
-            (
-                ResponseTemplate::new(403).set_body_string("used"),
-                "refused the nonce of this boot (403: used)",
-            ),
+            (ResponseTemplate::new(403).set_body_string("used"), "refused this boot (403: used)"),
             (
                 ResponseTemplate::new(200).set_body_json(reply("******", true)),
                 "handed out the token of this boot before",

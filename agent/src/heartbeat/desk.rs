@@ -91,6 +91,12 @@ impl Desk {
         });
     }
 
+    /// As if a coordinator stored everything, now and later.
+    #[cfg(test)]
+    pub(crate) fn acknowledge_all(&self) {
+        self.acknowledged.send_replace(u64::MAX);
+    }
+
     pub(super) fn news(&self) {
         self.news.notify_one();
     }
@@ -173,6 +179,12 @@ impl OrderDesk {
     pub fn introduce(&self) {
         self.desk.introduce();
         self.desk.news();
+    }
+
+    /// Takes the order back, as the coordinator does.
+    #[cfg(test)]
+    pub(crate) fn cancel(&self) {
+        self.cancel.cancel();
     }
 
     pub(super) fn canceller(&self) -> CancellationToken {

@@ -6,20 +6,20 @@ use ironwright_api::Timing;
 use serde::Deserialize;
 use uuid::Uuid;
 
-/// What the supervisor wrote about this boot (`boot.json` in the run directory).
+/// What the supervisor wrote about this boot (`boot.json` in the run directory). A stage not reached in time is null.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Boot {
     /// Names this boot.
     pub boot_id: Uuid,
     /// PID 1 started, milliseconds of uptime.
     #[serde(default)]
-    pub init_ms: u64,
+    pub init_ms: Option<u64>,
     /// Modules were loaded, milliseconds of uptime.
     #[serde(default)]
-    pub modules_ms: u64,
+    pub modules_ms: Option<u64>,
     /// The network was up, milliseconds of uptime.
     #[serde(default)]
-    pub network_ms: u64,
+    pub network_ms: Option<u64>,
 }
 
 impl Boot {
@@ -47,9 +47,9 @@ impl Stages {
     pub fn start(boot: Option<&Boot>) -> Self {
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self(Timing {
-            init_ms: boot.map_or(0, |boot| boot.init_ms),
-            modules_ms: boot.map_or(0, |boot| boot.modules_ms),
-            network_ms: boot.map_or(0, |boot| boot.network_ms),
+            init_ms: boot.and_then(|boot| boot.init_ms).unwrap_or(0),
+            modules_ms: boot.and_then(|boot| boot.modules_ms).unwrap_or(0),
+            network_ms: boot.and_then(|boot| boot.network_ms).unwrap_or(0),
             agent_ms: uptime_ms(),
             heartbeat_ms: 0,
             memory_total: memory_total(&memory),
@@ -99,7 +99,7 @@ mod tests {
     fn the_supervisors_file_gives_the_early_stages_and_a_damaged_one_is_ignored() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Boot::read(dir.path()).is_none());
-        let text = r#"{"boot_id":"7a1ce8d0-9679-4d87-8f54-b11f6e8adb8f","init_ms":5,"later":1}"#;
+        let text = r#"{"boot_id":"7a1ce8d0-9679-4d87-8f54-b11f6e8adb8f","init_ms":5,"network_ms":null,"later":1}"#;
         std::fs::write(dir.path().join("boot.json"), text).unwrap();
         let boot = Boot::read(dir.path()).unwrap();
         assert_eq!(Stages::start(Some(&boot)).now().init_ms, 5);

@@ -51,9 +51,8 @@ impl Words {
     }
 
     pub(super) fn failure(&self) -> Option<Failure> {
-        self.reports.iter().find_map(|report| match &report.event {
-            Event::Failed(failure) => Some(failure.clone()),
-            _ => None,
+        self.reports.iter().find_map(|report| {
+            if let Event::Failed(failure) = &report.event { Some(failure.clone()) } else { None }
         })
     }
 
