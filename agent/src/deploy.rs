@@ -1,1 +1,172 @@
-//! From an order and an inventory to a list of actions; pure.
+//! From an order and what is known of the machine to a list of actions; pure.
+//!
+//! Everything that can be refused is refused here, all problems at once, before a byte of any disk changes.
+//! [`run`] performs a plan; [`carry_out`] is the whole way from an order to its end.
+
+mod carry_out;
+mod fetch;
+mod perform;
+mod problem;
+pub mod run;
+
+use std::path::PathBuf;
+
+use ironwright_api::{ChecksumAlgorithm, Deploy, Evidence, StepRecord};
+use url::Url;
+
+pub use carry_out::carry_out;
+pub use problem::{PlanError, Problem};
+
+/// One action of a deploy, in the order in which they run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// The image goes to the disk, all but its boot area.
+    WriteImage,
+    /// The config drive goes to where its partition will be.
+    WriteConfigDrive,
+    /// The partition table goes to the disk, LBA 0 last.
+    Commit,
+    /// The firmware learns of the new system.
+    BootEntry,
+}
+
+impl Action {
+    /// Its step name; part of the protocol.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WriteImage => "write_image",
+            Self::WriteConfigDrive => "write_configdrive",
+            Self::Commit => "commit",
+            Self::BootEntry => "boot_entry",
+        }
+    }
+}
+
+/// The disk a deploy goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootDisk {
+    /// Device node or file.
+    pub path: PathBuf,
+    /// Serial number, empty when it has none.
+    pub serial: String,
+    /// Capacity, bytes.
+    pub bytes: u64,
+    /// Logical sector size, bytes.
+    pub sector_bytes: u32,
+}
+
+/// What is known of the machine and the order before anything is planned.
+#[derive(Debug)]
+pub struct Ground {
+    /// The one disk the hints choose, or why there is none.
+    pub disk: Result<RootDisk, Problem>,
+    /// Bytes of the config drive's file system (`None`: none ordered), or why it cannot be made.
+    pub drive_bytes: Result<Option<u64>, Problem>,
+    /// Whether this machine booted by UEFI.
+    pub uefi: bool,
+}
+
+/// What will be done.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// To which disk.
+    pub disk: RootDisk,
+    /// In this order.
+    pub actions: Vec<Action>,
+}
+
+/// Plans a deploy. `done` are the steps of earlier attempts and earlier agent processes: once the partition table was
+/// committed only what comes after it is left; anything less begins again with the image, because nothing but the commit
+/// makes a disk bootable.
+///
+/// # Errors
+/// [`PlanError`] with every problem found.
+pub fn plan(order: &Deploy, ground: Ground, done: &[StepRecord]) -> Result<Plan, PlanError> {
+    let committed = committed(done);
+    let mut problems = Vec::new();
+    let disk = ground.disk.map_err(|problem| problems.push(problem)).ok();
+    let drive_bytes = ground.drive_bytes.map_err(|problem| problems.push(problem)).ok().flatten();
+    if committed {
+        // Only the firmware is left to be told: what the order says of image and config drive matters no more.
+        problems.retain(|problem| matches!(problem, Problem::RootDisk { .. }));
+        problems.extend(disk.as_ref().and_then(|disk| moved(disk, done)));
+    } else {
+        problems.extend(image_problems(order));
+        problems.extend(disk.as_ref().and_then(|disk| no_room(disk, drive_bytes)));
+    }
+    let Some(disk) = disk.filter(|_| problems.is_empty()) else {
+        return Err(PlanError { problems });
+    };
+    let mut actions = Vec::new();
+    if !committed {
+        actions.push(Action::WriteImage);
+        actions.extend(drive_bytes.map(|_| Action::WriteConfigDrive));
+        actions.push(Action::Commit);
+    }
+    // A BIOS starts what LBA 0 holds: there is nothing to tell it.
+    actions.extend(ground.uefi.then_some(Action::BootEntry));
+    Ok(Plan { disk, actions })
+}
+
+/// Whether the last image begun was also committed.
+fn committed(done: &[StepRecord]) -> bool {
+    let image = done.iter().rposition(|step| step.step == Action::WriteImage.name());
+    let commit = done.iter().rposition(|step| step.step == Action::Commit.name() && step.ended);
+    commit.is_some() && commit > image
+}
+
+fn image_problems(order: &Deploy) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if order.image.urls.is_empty() {
+        problems.push(Problem::NoImageUrl);
+    }
+    for url in &order.image.urls {
+        if let Err(why) = http(url) {
+            problems.push(Problem::ImageUrl { url: url.clone(), why });
+        }
+    }
+    let checksum = &order.image.checksum;
+    if !checksum_is_good(checksum.algorithm, &checksum.value) {
+        problems.push(Problem::Checksum {
+            algorithm: checksum.algorithm.name(),
+            digits: checksum.algorithm.hex_len(),
+            found: checksum.value.chars().count(),
+        });
+    }
+    problems
+}
+
+fn http(text: &str) -> Result<(), String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    match url.scheme() {
+        "http" | "https" => Ok(()),
+        other => Err(format!("scheme is {other}")),
+    }
+}
+
+fn checksum_is_good(algorithm: ChecksumAlgorithm, value: &str) -> bool {
+    let hex = value.len() == algorithm.hex_len() && value.bytes().all(|b| b.is_ascii_hexdigit());
+    hex || http(value).is_ok()
+}
+
+fn no_room(disk: &RootDisk, drive_bytes: Option<u64>) -> Option<Problem> {
+    let drive_bytes = drive_bytes?;
+    (drive_bytes >= disk.bytes).then_some(Problem::NoRoom { drive_bytes, disk_bytes: disk.bytes })
+}
+
+/// The image was committed to another disk than the hints choose now.
+fn moved(disk: &RootDisk, done: &[StepRecord]) -> Option<Problem> {
+    let written = done.iter().rev().find_map(|step| {
+        if let Some(Evidence::Written(written)) = &step.evidence { Some(written) } else { None }
+    })?;
+    let differs = !written.serial.is_empty() && written.serial != disk.serial;
+    differs.then(|| Problem::Moved {
+        written: written.serial.clone(),
+        chosen: disk.serial.clone(),
+        path: disk.path.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

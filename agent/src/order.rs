@@ -1,1 +1,105 @@
 //! From an order to the call that carries it out.
+
+mod facts;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ironwright_api::{Blame, Failure, Order, Work};
+
+pub use facts::{DiskFact, Facts};
+
+use crate::heartbeat::{Crew, OrderDesk};
+use crate::sys::System;
+use crate::{deploy, erase};
+
+/// This machine as a crew: carries out orders with the real disks of its [`System`].
+#[derive(Debug)]
+pub struct Machine {
+    system: Arc<System>,
+    http: reqwest::Client,
+    facts: Mutex<Arc<Facts>>,
+}
+
+impl Machine {
+    /// `http` fetches images and config drives; `facts` were collected from `system`.
+    #[must_use]
+    pub fn new(system: Arc<System>, http: reqwest::Client, facts: Facts) -> Self {
+        Self { system, http, facts: Mutex::new(Arc::new(facts)) }
+    }
+
+    /// Where orders act.
+    #[must_use]
+    pub fn system(&self) -> &Arc<System> {
+        &self.system
+    }
+
+    /// Fetches images and config drives.
+    #[must_use]
+    pub fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
+    /// Collects the facts anew: disks come and go between orders.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the collecting thread died.
+    pub async fn look_again(&self) -> Result<Arc<Facts>, Failure> {
+        let system = self.system.clone();
+        let facts = blocking(move || Ok(Arc::new(Facts::collect(&system)))).await?;
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&facts);
+        Ok(facts)
+    }
+}
+
+impl Crew for Machine {
+    async fn carry_out(&self, order: Order, desk: OrderDesk) -> Result<(), Failure> {
+        match &order.work {
+            Work::Inspect => {
+                self.look_again().await?;
+                desk.introduce();
+                Ok(())
+            }
+            // The futures of a deploy are large and live long.
+            Work::Deploy(work) => {
+                Box::pin(deploy::carry_out(self, work, &order.steps, &desk)).await
+            }
+            Work::Clean(work) => Box::pin(erase::carry_out(self, work, &order.steps, &desk)).await,
+            Work::Unknown => Err(unknown()),
+        }
+    }
+
+    fn inventory(&self) -> serde_json::Value {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).inventory.clone()
+    }
+}
+
+/// The api drops the name of a kind it does not know; the refusal names what is known.
+fn unknown() -> Failure {
+    Failure {
+        step: String::new(),
+        message: format!(
+            "nothing was changed: the order's kind of work is unknown to agent {} (it knows inspect, deploy and clean)",
+            env!("CARGO_PKG_VERSION")
+        ),
+        remedy: "build the ramdisk from the coordinator's version".to_owned(),
+        blame: Blame::Order,
+    }
+}
+
+/// Runs `work` where blocking is allowed. A panic in it is a failure, not the end of the worker.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Failure {
+            step: String::new(),
+            message: format!("the agent's worker thread died: {error}"),
+            remedy: "this is a defect of the agent: report it with the machine's console"
+                .to_owned(),
+            blame: Blame::Internal,
+        }),
+    }
+}

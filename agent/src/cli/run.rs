@@ -1,0 +1,164 @@
+//! `run`: find the coordinator, then beat until told to stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use super::output::Trouble;
+use super::{Done, collect, runtime, system};
+use crate::config::{Parameters, Settings, normal_mac};
+use crate::coordinator::{Coordinator, Retry};
+use crate::heartbeat::{Boot, Heart, Stages};
+use crate::journal::{Journal, Session};
+use crate::order::{Facts, Machine};
+use crate::report::LogTail;
+use crate::sys::System;
+use crate::tls;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Base URL of the coordinator, without /v1; a comma list is tried in order.
+    #[arg(long)]
+    api_url: Option<String>,
+    /// A disk or file that orders may use; needed outside the ramdisk, where no other is ever opened.
+    #[arg(long)]
+    disk: Vec<PathBuf>,
+    /// A MAC address to look the node up by, instead of this machine's.
+    #[arg(long, value_parser = mac)]
+    mac: Vec<String>,
+    /// The one-time nonce of this boot, hexadecimal.
+    #[arg(long, env = "IRONWRIGHT_NONCE", hide_env_values = true)]
+    nonce: Option<String>,
+    /// SHA-256 of the coordinator's certificate (DER), hexadecimal; needed for https.
+    #[arg(long)]
+    tls_pin: Option<String>,
+    /// Where token and unacknowledged reports survive a restart of this process.
+    #[arg(long, default_value = "/run/ironwright")]
+    run_dir: PathBuf,
+}
+
+fn mac(text: &str) -> Result<String, String> {
+    normal_mac(text).ok_or_else(|| "it is not a MAC address".to_owned())
+}
+
+pub(super) fn run(args: Args, tail: LogTail) -> Result<Done, Trouble> {
+    let boot = Boot::read(&args.run_dir);
+    let stages = Stages::start(boot.as_ref());
+    let system = system(&args.disk).map_err(|error| Trouble::usage(&error))?;
+    let settings = settings(&args, &system).map_err(|error| Trouble::usage(&error))?;
+    let journal = Journal::open(&args.run_dir, boot.map(|boot| boot.boot_id))
+        .map_err(|error| Trouble::new(&error, "name a directory of your own with --run-dir"))?;
+    let agent =
+        Agent { settings, system: Arc::new(system), journal: Arc::new(journal), stages, tail };
+    runtime()?.block_on(agent.run(args.mac))
+}
+
+/// In the ramdisk the kernel command line, with flags on top; elsewhere flags only.
+fn settings(args: &Args, system: &System) -> Result<Settings, crate::config::SettingsError> {
+    let mut parameters = match system.named_disks() {
+        None => Parameters::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default()),
+        Some(_) => Parameters::default(),
+    };
+    for (key, value) in [
+        ("ipa-api-url", &args.api_url),
+        ("ironwright.nonce", &args.nonce),
+        ("ironwright.tls", &args.tls_pin),
+    ] {
+        if let Some(value) = value {
+            parameters.set(key, value);
+        }
+    }
+    Settings::from_parameters(&parameters)
+}
+
+struct Agent {
+    settings: Settings,
+    system: Arc<System>,
+    journal: Arc<Journal>,
+    stages: Stages,
+    tail: LogTail,
+}
+
+impl Agent {
+    async fn run(self, macs: Vec<String>) -> Result<Done, Trouble> {
+        let network = "check the network, the coordinator and the boot script";
+        let stop = stop_signals()?;
+        let Settings { tls_pin, http_timeout, .. } = self.settings;
+        let client = tls::coordinator_client(tls_pin, http_timeout)
+            .map_err(|error| Trouble::new(&error, "report this with the machine's console"))?;
+        let coordinator = Coordinator::new(
+            client,
+            self.settings.api_urls.clone(),
+            self.settings.request_id.clone(),
+        );
+        let images = tls::image_client(tls_pin, Path::new(tls::CA_BUNDLE))
+            .map_err(|error| Trouble::new(&error, "check the certificate authorities"))?;
+        let facts = collect(self.system.clone()).await?;
+        let session = tokio::select! {
+            session = self.session(&coordinator, macs, &facts) => session,
+            () = stop.cancelled() => return Ok(Done::Proven),
+        };
+        let session = session.map_err(|error| Trouble::new(&error, network))?;
+        tracing::info!(node = %session.node, boot_id = %self.journal.boot_id(), "at work for this node");
+        let crew = Arc::new(Machine::new(self.system, images, facts));
+        Heart::new(coordinator, session, self.journal, crew, self.tail, self.stages)
+            .run(stop)
+            .await;
+        Ok(Done::Proven)
+    }
+
+    /// The session an earlier process of this boot had, or a new one.
+    async fn session(
+        &self,
+        coordinator: &Coordinator,
+        macs: Vec<String>,
+        facts: &Facts,
+    ) -> Result<Session, crate::coordinator::LookupError> {
+        if let Some(session) = self.journal.session() {
+            tracing::warn!("the agent was restarted in this boot: going on with its token");
+            return Ok(session);
+        }
+        let macs = addresses(macs, facts, self.settings.bootif.as_deref());
+        tracing::info!("looking this machine up by {}", macs.join(", "));
+        let retry = Retry::new(self.settings.lookup_timeout, self.settings.lookup_interval);
+        let nonce = self.settings.nonce.as_ref();
+        let session = coordinator.lookup(&macs, nonce, self.journal.boot_id(), retry).await?;
+        self.journal.set_session(&session);
+        Ok(session)
+    }
+}
+
+/// The addresses given, or those of the inventory with the card that booted.
+fn addresses(given: Vec<String>, facts: &Facts, bootif: Option<&str>) -> Vec<String> {
+    if !given.is_empty() {
+        return given;
+    }
+    let mut macs = facts.macs.clone();
+    if let Some(bootif) = bootif
+        && !macs.iter().any(|mac| mac == bootif)
+    {
+        macs.push(bootif.to_owned());
+    }
+    macs
+}
+
+/// Cancelled at SIGTERM or SIGINT.
+fn stop_signals() -> Result<CancellationToken, Trouble> {
+    let failed = |error| Trouble::new(&error, "report this with the machine's console");
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let stop = CancellationToken::new();
+    let told = stop.clone();
+    // Ends with the process: there is nobody left to join it.
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+        tracing::warn!("told to stop");
+        told.cancel();
+    });
+    Ok(stop)
+}

@@ -1,0 +1,190 @@
+//! `write-image`: one image to one disk, with a progress bar on a terminal.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ironwright_api::{Checksum, ChecksumAlgorithm, ReadbackMode, Written};
+
+use super::output::{Trouble, print_json, print_line};
+use super::{Done, runtime, system};
+use crate::image::{self, Hold, ImageError, Request, Watch};
+use crate::report::chain;
+use crate::sys::disk::{Access, RealDisk};
+use crate::tls;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// http(s) URL of the image; repeat it for mirrors of the same bytes.
+    #[arg(long, required = true)]
+    url: Vec<String>,
+    /// `sha256:HEX` or `sha512:HEX` of the file as served, or the http(s) URL of a checksum file instead of HEX.
+    #[arg(long, value_parser = checksum)]
+    checksum: Checksum,
+    /// The disk or file to write to. What is on it is lost.
+    #[arg(long)]
+    disk: PathBuf,
+    /// How the written disk is compared with the image: full, sampled or none.
+    #[arg(long, default_value = "full", value_parser = readback)]
+    readback: ReadbackMode,
+    /// Print the proof, or the failure, as one JSON object.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+fn checksum(text: &str) -> Result<Checksum, String> {
+    let (name, value) = text.split_once(':').ok_or("it must be sha256:HEX or sha512:HEX")?;
+    let algorithm = match name {
+        "sha256" => ChecksumAlgorithm::Sha256,
+        "sha512" => ChecksumAlgorithm::Sha512,
+        other => return Err(format!("{other:?} is not accepted as proof; use sha256 or sha512")),
+    };
+    let is_url = value.starts_with("http://") || value.starts_with("https://");
+    let is_hex =
+        value.len() == algorithm.hex_len() && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !is_url && !is_hex {
+        return Err(format!("a {name} has {} hexadecimal digits", algorithm.hex_len()));
+    }
+    let value = if is_url { value.to_owned() } else { value.to_ascii_lowercase() };
+    Ok(Checksum { algorithm, value })
+}
+
+fn readback(text: &str) -> Result<ReadbackMode, String> {
+    match text {
+        "full" => Ok(ReadbackMode::Full),
+        "sampled" => Ok(ReadbackMode::Sampled),
+        "none" => Ok(ReadbackMode::None),
+        other => Err(format!("{other:?} is none of full, sampled, none")),
+    }
+}
+
+pub(super) fn run(args: Args) -> Result<Done, Trouble> {
+    let system =
+        system(std::slice::from_ref(&args.disk)).map_err(|error| Trouble::usage(&error))?;
+    let path = system.admit(&args.disk).map_err(|error| Trouble::usage(&error))?;
+    let disk = RealDisk::open(path, Access::Write)
+        .map_err(|error| Trouble::new(&error, "unmount the disk and stop what uses it"))?;
+    let http = tls::image_client(None, Path::new(tls::CA_BUNDLE))
+        .map_err(|error| Trouble::new(&error, "check the certificate authorities"))?;
+    let request = Request {
+        urls: args.url,
+        checksum: args.checksum,
+        disk_format: None,
+        readback: args.readback,
+        hold: Hold::Nothing,
+    };
+    let bar = Arc::new(Bar::new());
+    let outcome = runtime()?.block_on(async {
+        let watch = bar.clone();
+        let stop = async {
+            // Without the signal there is only no stopping by hand.
+            if tokio::signal::ctrl_c().await.is_ok() {
+                bar.cancelled.store(true, Ordering::Relaxed);
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            outcome = image::write(&request, Arc::new(disk), watch, &http) => outcome,
+            () = stop => Err(ImageError::Cancelled),
+        }
+    });
+    bar.bar.finish_and_clear();
+    let written = outcome.map_err(|error| trouble(&error))?.written;
+    if args.json {
+        print_json(&written)?;
+    } else {
+        print_line(&sentence(&written));
+    }
+    Ok(if written.proven { Done::Proven } else { Done::NotVerified })
+}
+
+fn trouble(error: &ImageError) -> Trouble {
+    Trouble::from(ironwright_api::Failure {
+        step: String::new(),
+        message: chain(error),
+        remedy: error.remedy(),
+        blame: error.blame(),
+    })
+}
+
+fn sentence(written: &Written) -> String {
+    let proof = if written.proven {
+        format!("proven: {} bytes read back equal", written.readback.bytes)
+    } else {
+        "written, not verified".to_owned()
+    };
+    format!(
+        "{}: {} image of {} bytes, {} {} as ordered, {} bytes in {:.1} s; {proof}",
+        written.device,
+        written.format,
+        written.image_bytes,
+        written.algorithm,
+        written.streamed,
+        written.virtual_bytes,
+        written.seconds,
+    )
+}
+
+/// A progress bar on a terminal, nothing elsewhere; remembers Ctrl-C.
+#[derive(Debug)]
+struct Bar {
+    bar: ProgressBar,
+    phase: Mutex<&'static str>,
+    cancelled: AtomicBool,
+}
+
+impl Bar {
+    fn new() -> Self {
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let template = "{msg:7} {bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left";
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
+        Self { bar, phase: Mutex::new(""), cancelled: AtomicBool::new(false) }
+    }
+}
+
+impl Watch for Bar {
+    fn progress(&self, phase: &'static str, bytes: u64, total: Option<u64>) {
+        let mut known = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != phase {
+            *known = phase;
+            self.bar.reset();
+            self.bar.set_message(phase);
+        }
+        if let Some(total) = total {
+            self.bar.set_length(total);
+        }
+        self.bar.set_position(bytes);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checksum_names_its_algorithm_and_has_its_length() {
+        let hex = "AB".repeat(32);
+        assert_eq!(checksum(&format!("sha256:{hex}")).unwrap().value, "ab".repeat(32));
+        assert!(checksum("sha512:http://h/SUMS").is_ok());
+        for (text, part) in [
+            ("abc", "sha256:HEX"),
+            ("md5:00", "not accepted as proof"),
+            ("sha256:abc", "64 hexadecimal digits"),
+            ("sha512:ftp://h", "128 hexadecimal digits"),
+        ] {
+            assert!(checksum(text).unwrap_err().contains(part), "{text}");
+        }
+    }
+}

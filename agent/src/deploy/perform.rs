@@ -1,0 +1,187 @@
+//! Performs the actions of a deploy on the real disk.
+//!
+//! The order of DESIGN 4: the image but for its boot area, the final table in memory, the config drive, and only then what
+//! makes the disk bootable. A failure before the commit leaves a disk without a partition table.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ironwright_api::{Blame, Deploy, Evidence, Failure};
+
+use super::run::Perform;
+use super::{Action, RootDisk};
+use crate::configdrive::{self, ConfigDrive};
+use crate::heartbeat::OrderDesk;
+use crate::image::{self, Hold, ImageError, Watch};
+use crate::layout::{self, Layout};
+use crate::order::{Machine, blocking};
+use crate::report::chain;
+use crate::sys::disk::{Access, BlockDevice, RealDisk};
+
+/// Performs the actions of one deploy.
+#[derive(Debug)]
+pub(super) struct Performer {
+    disk: Arc<dyn BlockDevice>,
+    root: RootDisk,
+    request: image::Request,
+    http: reqwest::Client,
+    drive: Option<Arc<ConfigDrive>>,
+    desk: OrderDesk,
+    layout: Option<Arc<Layout>>,
+}
+
+impl Performer {
+    /// Opens the root disk for itself alone.
+    pub(super) fn open(
+        machine: &Machine,
+        order: &Deploy,
+        root: RootDisk,
+        drive: Option<ConfigDrive>,
+        desk: OrderDesk,
+    ) -> Result<Self, Failure> {
+        let opened =
+            machine.system().admit(&root.path).map_err(|error| chain(&error)).and_then(|path| {
+                RealDisk::open(path, Access::Write).map_err(|error| chain(&error))
+            });
+        let disk = opened.map_err(|why| Failure {
+            step: String::new(),
+            message: format!("nothing was changed: {why}"),
+            remedy: "check the disk, and that nothing on the machine holds it".to_owned(),
+            blame: Blame::Hardware,
+        })?;
+        let request = image::Request {
+            urls: order.image.urls.clone(),
+            checksum: order.image.checksum.clone(),
+            disk_format: order.image.disk_format.clone(),
+            readback: order.readback,
+            hold: Hold::BootArea,
+        };
+        Ok(Self {
+            disk: Arc::new(disk),
+            root,
+            request,
+            http: machine.http().clone(),
+            drive: drive.map(Arc::new),
+            desk,
+            layout: None,
+        })
+    }
+
+    /// Writes the image, and makes the final table in memory so that an image without one fails here.
+    async fn write_image(&mut self) -> Result<Option<Evidence>, Failure> {
+        let watch = Arc::new(Follow { desk: self.desk.clone(), phase: Mutex::new("") });
+        let outcome = image::write(&self.request, self.disk.clone(), watch, &self.http)
+            .await
+            .map_err(|error| image_failure(&error))?;
+        let (mut written, held) = (outcome.written, outcome.held);
+        let layout = layout::plan(
+            &held.head,
+            held.tail_offset,
+            &held.tail,
+            written.virtual_bytes,
+            self.disk.bytes(),
+            self.disk.sector_bytes(),
+            self.drive.as_ref().map(|drive| drive.bytes.len() as u64),
+        )
+        .map_err(|error| Failure {
+            step: String::new(),
+            message: format!("{}; {UNBOOTABLE}", chain(&error)),
+            remedy: "deploy an image that fits this disk".to_owned(),
+            blame: Blame::Order,
+        })?;
+        self.layout = Some(Arc::new(layout));
+        written.serial.clone_from(&self.root.serial);
+        Ok(Some(Evidence::Written(Box::new(written))))
+    }
+
+    async fn write_configdrive(&self) -> Result<Option<Evidence>, Failure> {
+        let layout = self.layout()?;
+        let (Some(drive), Some(range)) = (self.drive.clone(), layout.config) else {
+            return Err(out_of_order());
+        };
+        let disk = self.disk.clone();
+        blocking(move || {
+            configdrive::write(disk.as_ref(), range, &drive)
+                .map(|configured| Some(Evidence::Configured(configured)))
+                .map_err(|error| disk_failure(&error))
+        })
+        .await
+    }
+
+    async fn commit(&self) -> Result<Option<Evidence>, Failure> {
+        let (disk, layout) = (self.disk.clone(), self.layout()?);
+        blocking(move || {
+            layout::commit(disk.as_ref(), &layout)
+                .map(|committed| Some(Evidence::Committed(committed)))
+                .map_err(|error| disk_failure(&error))
+        })
+        .await
+    }
+
+    fn layout(&self) -> Result<Arc<Layout>, Failure> {
+        self.layout.clone().ok_or_else(out_of_order)
+    }
+}
+
+impl Perform for Performer {
+    async fn perform(&mut self, action: Action) -> Result<Option<Evidence>, Failure> {
+        match action {
+            Action::WriteImage => self.write_image().await,
+            Action::WriteConfigDrive => self.write_configdrive().await,
+            Action::Commit => self.commit().await,
+            Action::BootEntry => Ok(None),
+        }
+    }
+}
+
+/// What the operator must know of the disk after a failure between start and commit.
+const UNBOOTABLE: &str = "the disk has no partition table";
+
+fn image_failure(error: &ImageError) -> Failure {
+    Failure {
+        step: String::new(),
+        message: chain(error),
+        remedy: error.remedy(),
+        blame: error.blame(),
+    }
+}
+
+fn disk_failure(error: &dyn std::error::Error) -> Failure {
+    Failure {
+        step: String::new(),
+        message: format!("{}; {UNBOOTABLE}", chain(error)),
+        remedy: "check the disk, its cable and controller, and replace what is broken".to_owned(),
+        blame: Blame::Hardware,
+    }
+}
+
+/// The plan always puts the image first; a plan that does not is a defect.
+fn out_of_order() -> Failure {
+    Failure {
+        step: String::new(),
+        message: "the plan has an action before the one it depends on".to_owned(),
+        remedy: "this is a defect of the agent: report it with the order".to_owned(),
+        blame: Blame::Internal,
+    }
+}
+
+/// Carries the progress of an image to the heartbeat and a cancellation to the image.
+#[derive(Debug)]
+struct Follow {
+    desk: OrderDesk,
+    phase: Mutex<&'static str>,
+}
+
+impl Watch for Follow {
+    fn progress(&self, phase: &'static str, bytes: u64, total: Option<u64>) {
+        let mut known = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != phase {
+            tracing::info!("write_image: {phase}");
+            *known = phase;
+        }
+        self.desk.progress(bytes, total);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.desk.is_cancelled()
+    }
+}

@@ -1,0 +1,196 @@
+//! Orders carried out in one process: real HTTP on loopback, a sparse file as the disk.
+
+use std::path::{Path, PathBuf};
+
+use ironwright_api::{
+    Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy, Event, Evidence, Image, ReadbackMode,
+};
+use sha2::{Digest, Sha256};
+use tokio_util::task::AbortOnDropHandle;
+use uuid::Uuid;
+
+use super::*;
+use crate::heartbeat::Desk;
+use crate::journal::Journal;
+use crate::layout::testing::{LINUX, TestImage};
+use crate::layout::{self, MIB};
+use crate::report::LogTail;
+use crate::sys::disk::{Access, BlockDevice, RealDisk};
+
+const DISK_BYTES: u64 = 8 << 30;
+const IMAGE_BYTES: u64 = 8 * MIB;
+
+/// A machine with one disk (a sparse file), a server with one image, and a coordinator that stores everything.
+struct Lab {
+    dir: tempfile::TempDir,
+    machine: Machine,
+    journal: Arc<Journal>,
+    image: Vec<u8>,
+    url: String,
+    _server: AbortOnDropHandle<()>,
+}
+
+impl Lab {
+    async fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = dir.path().join("disk");
+        std::fs::File::create(&disk).unwrap().set_len(DISK_BYTES).unwrap();
+        let image = TestImage::gpt(512, IMAGE_BYTES, &[(LINUX, 2048, 10_000, "root")]).bytes;
+        let (url, server) = serve(image.clone()).await;
+        let system = Arc::new(System::sandbox(Path::new("/"), &[disk]).unwrap());
+        let http = crate::tls::image_client(None, Path::new("/nonexistent")).unwrap();
+        let facts = Facts::collect(&system);
+        let journal = Arc::new(Journal::open(&dir.path().join("run"), None).unwrap());
+        let machine = Machine::new(system, http, facts);
+        Self { dir, machine, journal, image, url, _server: server }
+    }
+
+    fn disk(&self) -> PathBuf {
+        self.dir.path().join("disk")
+    }
+
+    fn read(&self, offset: u64, bytes: usize) -> Vec<u8> {
+        let mut buffer = vec![0; bytes];
+        let disk = RealDisk::open(self.disk(), Access::Read).unwrap();
+        disk.read_at(offset, &mut buffer).unwrap();
+        buffer
+    }
+
+    fn deploy(&self) -> Deploy {
+        let value = Sha256::digest(&self.image).iter().map(|byte| format!("{byte:02x}")).collect();
+        let checksum = Checksum { algorithm: ChecksumAlgorithm::Sha256, value };
+        Deploy {
+            image: Image { urls: vec![self.url.clone()], checksum, disk_format: None },
+            root_device: serde_json::Value::Null,
+            configdrive: serde_json::json!({"meta_data": {"name": "web1"}, "user_data": "#cloud-config"}),
+            readback: ReadbackMode::Full,
+            node_name: "web1".to_owned(),
+            node_uuid: Uuid::from_u128(1),
+        }
+    }
+
+    async fn carry_out(&self, work: Work) -> Result<(), Failure> {
+        let order = Order { order_id: Uuid::from_u128(7), attempt: 1, work, steps: Vec::new() };
+        let desk = Arc::new(Desk::new(self.journal.clone(), LogTail::default()));
+        desk.acknowledge_all();
+        let order_desk = desk.for_order(order.order_id, order.attempt);
+        self.machine.carry_out(order, order_desk).await
+    }
+
+    /// The proofs reported, in order.
+    fn evidence(&self) -> Vec<Evidence> {
+        let reports = self.journal.unacknowledged().into_iter();
+        reports
+            .filter_map(|report| {
+                if let Event::StepEnded { evidence, .. } = report.event { evidence } else { None }
+            })
+            .collect()
+    }
+}
+
+async fn serve(image: Vec<u8>) -> (String, AbortOnDropHandle<()>) {
+    let router = axum::Router::new()
+        .route("/image", axum::routing::get(move || async move { image.clone() }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/image", listener.local_addr().unwrap());
+    let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, AbortOnDropHandle::new(task))
+}
+
+#[tokio::test]
+async fn a_deploy_puts_image_config_drive_and_one_good_partition_table_on_the_disk() {
+    let lab = Lab::start().await;
+    lab.carry_out(Work::Deploy(Box::new(lab.deploy()))).await.unwrap();
+
+    let evidence = lab.evidence();
+    let [
+        Evidence::Written(written),
+        Evidence::Configured(configured),
+        Evidence::Committed(committed),
+    ] = &evidence[..3]
+    else {
+        panic!("{evidence:?}");
+    };
+    assert!(written.proven && written.virtual_bytes == IMAGE_BYTES, "{written:?}");
+    assert_eq!((committed.table.as_str(), committed.partitions), ("gpt", 2));
+
+    let inside = MIB..5 * MIB;
+    let (start, end) =
+        (usize::try_from(inside.start).unwrap(), usize::try_from(inside.end).unwrap());
+    assert_eq!(
+        lab.read(inside.start, end - start),
+        lab.image[start..end],
+        "disk differs from image"
+    );
+
+    // The disk's own table, read as any other: with the config drive, and the backup at the very end.
+    let edge = usize::try_from(MIB).unwrap();
+    let (head, tail) = (lab.read(0, edge), lab.read(DISK_BYTES - MIB, edge));
+    let table =
+        layout::plan(&head, DISK_BYTES - MIB, &tail, DISK_BYTES, DISK_BYTES, 512, None).unwrap();
+    let config = table.entries.iter().find(|entry| entry.name == "config-2").unwrap();
+    assert_eq!((config.range.offset, config.range.bytes), (configured.offset, configured.bytes));
+    let drive = lab.read(config.range.offset, edge);
+    assert_eq!(&drive[510..512], [0x55, 0xAA], "no file system where config-2 is");
+}
+
+#[tokio::test]
+async fn a_forged_image_fails_with_what_why_and_what_to_do_and_leaves_no_partition_table() {
+    let lab = Lab::start().await;
+    let mut order = lab.deploy();
+    order.image.checksum.value = "0".repeat(64);
+    let failure = lab.carry_out(Work::Deploy(Box::new(order))).await.unwrap_err();
+    assert_eq!((failure.step.as_str(), failure.blame), ("write_image", Blame::Order));
+    assert!(failure.message.contains("order says 0000"), "{failure:?}");
+    assert!(failure.message.contains("without a partition table"), "{failure:?}");
+    assert!(!failure.remedy.is_empty());
+    assert!(lab.read(0, 1 << 20).iter().all(|byte| *byte == 0));
+    assert!(lab.evidence().is_empty());
+}
+
+#[tokio::test]
+async fn a_refused_order_changes_nothing_and_names_every_problem() {
+    let lab = Lab::start().await;
+    let disk = RealDisk::open(lab.disk(), Access::Write).unwrap();
+    disk.write_at(0, b"precious").unwrap();
+    drop(disk);
+    let mut order = lab.deploy();
+    order.root_device = serde_json::json!({"serial": "s== NOBODY"});
+    order.configdrive = serde_json::json!({"user-data": "typo"});
+    let failure = lab.carry_out(Work::Deploy(Box::new(order))).await.unwrap_err();
+    assert_eq!(failure.step, "", "nothing was begun");
+    assert!(failure.message.contains("no root disk"), "{failure:?}");
+    assert!(failure.message.contains("user-data"), "{failure:?}");
+    assert_eq!(lab.read(0, 8), b"precious");
+    assert!(lab.journal.unacknowledged().is_empty());
+}
+
+#[tokio::test]
+async fn cleaning_erases_the_metadata_of_every_disk_and_shows_the_proof() {
+    let lab = Lab::start().await;
+    lab.carry_out(Work::Deploy(Box::new(lab.deploy()))).await.unwrap();
+    let step = |step: &str| CleanStep {
+        interface: "deploy".to_owned(),
+        step: step.to_owned(),
+        args: serde_json::Value::Null,
+    };
+    let clean = Clean { steps: vec![step("erase_devices_metadata")] };
+    lab.carry_out(Work::Clean(clean)).await.unwrap();
+    let evidence = lab.evidence();
+    let Some(Evidence::Erased { disks }) = evidence.last() else { panic!("{evidence:?}") };
+    assert_eq!(disks.len(), 1);
+    assert_eq!(disks[0].bytes, disks[0].verified_bytes);
+    assert!(lab.read(0, 1 << 20).iter().all(|byte| *byte == 0));
+    assert!(lab.read(DISK_BYTES - MIB, 1 << 20).iter().all(|byte| *byte == 0));
+    let whole = lab.carry_out(Work::Clean(Clean { steps: vec![step("erase_devices")] })).await;
+    assert!(whole.unwrap_err().message.contains("erase_devices"));
+}
+
+#[tokio::test]
+async fn inspection_changes_nothing_and_unknown_work_is_refused() {
+    let lab = Lab::start().await;
+    lab.carry_out(Work::Inspect).await.unwrap();
+    assert!(lab.machine.inventory()["disks"][0]["size"] == DISK_BYTES);
+    let failure = lab.carry_out(Work::Unknown).await.unwrap_err();
+    assert!(failure.message.contains("kind of work is unknown"), "{failure:?}");
+}
