@@ -129,7 +129,7 @@ fn watch_lifeline() {
 fn forward(signals: SigSet, child: Pid) {
     std::thread::spawn(move || {
         while let Ok(signal) = signals.wait() {
-            drop(kill(child, signal));
+            _ = kill(child, signal);
         }
     });
 }

@@ -112,10 +112,10 @@ impl Phases {
         let mut text = String::from("\n");
         for (name, tally, time) in &self.done {
             let (seconds, Tally { passed, failed }) = (time.as_secs_f64(), tally);
-            drop(writeln!(text, "{seconds:8.1} s  {name}: {passed} passed, {failed} failed"));
+            _ = writeln!(text, "{seconds:8.1} s  {name}: {passed} passed, {failed} failed");
         }
         let Tally { passed, failed } = self.total;
-        drop(write!(text, "{passed} passed, {failed} failed"));
+        _ = write!(text, "{passed} passed, {failed} failed");
         text
     }
 }
