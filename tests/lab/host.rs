@@ -14,7 +14,9 @@ use nix::unistd::Pid;
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// It could not be started.
-    #[error("{program} could not be started (is it installed? `cargo lab test` and `cargo lab demo` install what is missing)")]
+    #[error(
+        "{program} could not be started (is it installed? `cargo lab test` and `cargo lab demo` install what is missing)"
+    )]
     Start {
         /// The program.
         program: String,
@@ -134,6 +136,17 @@ impl Program {
     pub fn status(mut self) -> Result<ExitStatus, HostError> {
         let mut child = self.spawn()?;
         child.wait().map_err(|source| self.pipe(source))
+    }
+
+    /// Starts it without standard input and forgets it; both outputs are appended to `log`.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Start`]; [`HostError::Pipe`] when the log cannot be opened.
+    pub fn daemon(mut self, log: &Path) -> Result<Pid, HostError> {
+        let (out, err) = self.log(log)?;
+        self.command.stdout(out).stderr(err);
+        self.background()
     }
 
     /// Runs it to its end and hands each line of its standard output to `each` as it comes.
@@ -274,6 +287,16 @@ impl Service {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Waits for its end, however long it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Pipe`].
+    pub fn join(&mut self) -> Result<ExitStatus, HostError> {
+        // `Child::wait` would close the pipe that keeps a run alive; it was taken out of the child.
+        self.child.wait().map_err(|source| HostError::Pipe { program: self.name.clone(), source })
     }
 
     /// Kills it at once (SIGKILL) and waits for its end.

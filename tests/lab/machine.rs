@@ -131,10 +131,22 @@ impl Machine {
     /// When the directory's path is too long or cannot be written, or the hardware asked for cannot exist.
     pub fn create(dir: &Path, spec: Spec) -> anyhow::Result<Self> {
         let length = dir.as_os_str().len();
-        ensure!(length <= MAX_DIR_BYTES, "{}: {length} bytes, a machine's path has at most {MAX_DIR_BYTES}", dir.display());
+        ensure!(
+            length <= MAX_DIR_BYTES,
+            "{}: {length} bytes, a machine's path has at most {MAX_DIR_BYTES}",
+            dir.display()
+        );
         for disk in &spec.disks {
-            let possible = matches!((disk.bus, disk.sector_bytes), (_, 512) | (Bus::Nvme | Bus::VirtioBlk, 4096));
-            ensure!(possible, "QEMU has no {:?} disk with sectors of {} bytes", disk.bus, disk.sector_bytes);
+            let possible = matches!(
+                (disk.bus, disk.sector_bytes),
+                (_, 512) | (Bus::Nvme | Bus::VirtioBlk, 4096)
+            );
+            ensure!(
+                possible,
+                "QEMU has no {:?} disk with sectors of {} bytes",
+                disk.bus,
+                disk.sector_bytes
+            );
         }
         std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         let machine = Self { dir: dir.to_owned(), spec };
@@ -160,7 +172,8 @@ impl Machine {
     /// When there is none in `dir`.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
         let file = dir.join("machine.json");
-        let text = std::fs::read(&file).with_context(|| format!("no machine: {}", file.display()))?;
+        let text =
+            std::fs::read(&file).with_context(|| format!("no machine: {}", file.display()))?;
         Ok(Self { dir: dir.to_owned(), spec: serde_json::from_slice(&text)? })
     }
 

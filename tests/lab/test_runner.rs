@@ -165,8 +165,15 @@ fn say(text: &str) {
 
 /// The path of a test binary, from cargo's own messages.
 fn test_binary(name: &str) -> anyhow::Result<PathBuf> {
-    let args =
-        ["test", "--package", "lab", "--test", name, "--no-run", "--message-format=json-render-diagnostics"];
+    let args = [
+        "test",
+        "--package",
+        "lab",
+        "--test",
+        name,
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ];
     let mut found = None;
     let status = cargo(&args).lines(|line| found = found.take().or_else(|| executable(line)))?;
     anyhow::ensure!(status.success(), "building the tests failed ({status})");
@@ -196,7 +203,8 @@ mod tests {
 
     #[test]
     fn results_are_added_up() {
-        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out";
+        let line =
+            "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out";
         assert_eq!(result_line(line), Some(Tally { passed: 12, failed: 3 }));
         assert_eq!(result_line("test a::b ... ok"), None);
     }

@@ -1,4 +1,7 @@
 //! Tests on whole virtual machines. They run inside the lab's own namespaces: `cargo lab test [FILTER]`.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
 mod bmc;
+#[cfg(test)]
+mod run;
