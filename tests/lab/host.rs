@@ -62,6 +62,19 @@ impl Program {
         Self { command, name: program.as_ref().to_string_lossy().into_owned(), input: None }
     }
 
+    /// Cargo in the directory `workspace`, as from a shell: without what an outer `cargo run` told this process about itself.
+    /// Build scripts (ring's) look at those variables, and would rebuild half of the tree each time.
+    #[must_use]
+    pub fn cargo(workspace: &Path) -> Self {
+        let mut this = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        for (name, _) in std::env::vars_os() {
+            if is_about_the_caller(&name.to_string_lossy()) {
+                this.command.env_remove(name);
+            }
+        }
+        this.dir(workspace)
+    }
+
     /// Adds one argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -237,6 +250,14 @@ impl Program {
     }
 }
 
+/// Whether cargo sets this variable to describe the program it runs.
+fn is_about_the_caller(name: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+        || name == "OUT_DIR"
+}
+
 /// Runs `program` to its end; see [`Program::text`].
 ///
 /// # Errors
@@ -351,6 +372,12 @@ mod tests {
     #[test]
     fn input_reaches_the_program() {
         assert_eq!(Program::new("cat").input("hello").text().unwrap(), "hello");
+    }
+
+    #[test]
+    fn cargo_is_not_told_who_called_it_but_keeps_its_settings() {
+        assert!(is_about_the_caller("CARGO_PKG_NAME") && is_about_the_caller("CARGO_MANIFEST_DIR"));
+        assert!(!is_about_the_caller("CARGO_HOME") && !is_about_the_caller("CARGO_TARGET_DIR"));
     }
 
     #[test]

@@ -122,8 +122,7 @@ impl Phases {
 
 /// Cargo in the workspace; its output goes to this terminal unless captured.
 fn cargo(args: &[&str]) -> Program {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    Program::new(cargo).args(args).dir(workspace())
+    Program::cargo(workspace()).args(args)
 }
 
 /// The root of the workspace.
