@@ -279,4 +279,46 @@ mod tests {
         assert!(node("deploy failed").has_failed() && node("error").has_failed());
         assert!(!node("wait call-back").has_failed());
     }
+
+    /// An API whose every answer is `status` and `answer`.
+    async fn api(status: u16, answer: Value) -> Api {
+        let reply = (axum::http::StatusCode::from_u16(status).unwrap(), axum::Json(answer));
+        let router = axum::Router::new().fallback(|| std::future::ready(reply));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(axum::serve(listener, router).into_future());
+        Api::new(base).unwrap()
+    }
+
+    async fn wait(node: Value, state: &str) -> anyhow::Result<Node> {
+        let api = api(200, node).await;
+        api.wait_for_state(Uuid::nil(), state, Duration::ZERO, |_, _| {}).await
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_in_the_state_or_with_the_reason() {
+        let node = |state: &str, target: Value| {
+            json!({
+                "uuid": Uuid::nil(),
+                "provision_state": state,
+                "target_provision_state": target,
+                "last_error": "the disk is too small",
+            })
+        };
+        assert!(wait(node("active", Value::Null), "active").await.is_ok());
+        let failed = wait(node("deploy failed", json!("active")), "active").await.unwrap_err();
+        assert!(
+            failed.to_string().contains("\"deploy failed\" instead of \"active\": the disk"),
+            "{failed}"
+        );
+        let late = wait(node("deploying", json!("active")), "active").await.unwrap_err();
+        assert!(late.to_string().contains("still in state \"deploying\""), "{late}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_carries_the_coordinators_words() {
+        let api = api(409, json!({ "error_message": { "faultstring": "Node is locked." } })).await;
+        let error = api.node(Uuid::nil()).await.unwrap_err().to_string();
+        assert!(error.ends_with("409 Conflict: Node is locked."), "{error}");
+    }
 }

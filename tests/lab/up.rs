@@ -11,7 +11,7 @@ mod relay;
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -39,16 +39,6 @@ pub struct Options {
     /// Port of the operator's API on this machine's loopback; 0 takes a free one
     #[arg(long, default_value_t = 0)]
     port: u16,
-}
-
-/// What the owner is told.
-#[derive(Debug, clap::Args)]
-pub struct OwnerOptions {
-    #[command(flatten)]
-    options: Options,
-    /// The run's directory
-    #[arg(long)]
-    dir: PathBuf,
 }
 
 /// The lab that is up.
@@ -84,34 +74,33 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     packages::ensure(Set::All).context("installing Debian packages")?;
     let mut inputs = Inputs::build()?;
     inputs.image_small = Some(artifacts::image_small().context("building the image")?);
-    let dir = runs::create("up")?;
-    inputs.leave_in(&dir)?;
+    std::fs::write(file("up-inputs.json"), serde_json::to_vec(&inputs)?)?;
     if !nix::unistd::geteuid().is_root() {
         // The owner has no terminal to ask for a password.
         let status = Program::new("sudo").arg("-v").status()?;
         ensure!(status.success(), "sudo refused");
     }
+    std::fs::write(file("up.log"), "")?;
     let owner = Program::new(crate::inside::lab_binary()?)
         .args(["up-owner", "--machines", &options.machines.to_string()])
-        .args(["--port", &options.port.to_string(), "--dir"])
-        .arg(&dir)
-        .daemon(&dir.join("owner.log"))?;
-    let standing = wait_until_ready(owner, &dir)?;
-    let contents: Contents = serde_json::from_slice(&std::fs::read(dir.join("contents.json"))?)?;
-    explain(&standing, &contents)?;
+        .args(["--port", &options.port.to_string()])
+        .daemon(&file("up.log"))?;
+    let standing = wait_until_ready(owner)?;
+    let contents = std::fs::read(standing.dir.join("contents.json"))?;
+    explain(&standing, &serde_json::from_slice(&contents)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn wait_until_ready(owner: Pid, dir: &Path) -> anyhow::Result<Standing> {
+fn wait_until_ready(owner: Pid) -> anyhow::Result<Standing> {
     let end = Instant::now() + READY_LIMIT;
     loop {
-        if let Some(standing) = standing()?.filter(|standing| standing.dir == dir) {
+        if let Some(standing) = standing()?.filter(|standing| standing.pid == owner.as_raw()) {
             return Ok(standing);
         }
         let gone = started(owner.as_raw()).is_none();
         if gone || Instant::now() >= end {
             _ = kill(owner, Signal::SIGTERM);
-            let logs = host::tail(&dir.join("owner.log"), 15);
+            let logs = host::tail(&file("up.log"), 15);
             bail!("the lab did not come up; its log ends with:\n{logs}");
         }
         std::thread::sleep(Duration::from_millis(100));
@@ -149,7 +138,7 @@ pub fn down() -> anyhow::Result<ExitCode> {
         ensure!(Instant::now() < end, "process {} did not end within 10 s", standing.pid);
         std::thread::sleep(Duration::from_millis(20));
     }
-    std::fs::remove_file(state_file()).context("removing the lab's state file")?;
+    std::fs::remove_file(file("up.json")).context("removing the lab's state file")?;
     runs::drop_disks(&standing.dir);
     say("the lab is down");
     Ok(ExitCode::SUCCESS)
@@ -160,17 +149,20 @@ pub fn down() -> anyhow::Result<ExitCode> {
 /// # Errors
 ///
 /// When the run cannot be started, or ends by itself.
-pub fn own(options: &OwnerOptions) -> anyhow::Result<ExitCode> {
+pub fn own(options: &Options) -> anyhow::Result<ExitCode> {
     nix::unistd::setsid().context("leaving the terminal")?;
-    let (dir, lab) = (&options.dir, crate::inside::lab_binary()?);
+    let inputs: Inputs = serde_json::from_slice(&std::fs::read(file("up-inputs.json"))?)?;
+    // Made by this process: the directory of a run lives as long as the process in its name.
+    let (dir, lab) = (runs::create("up")?, crate::inside::lab_binary()?);
+    inputs.leave_in(&dir)?;
     let mut command: Vec<OsString> = vec![lab.clone().into(), "up-inside".into()];
-    command.extend(["--machines", &options.options.machines.to_string()].map(OsString::from));
+    command.extend(["--machines", &options.machines.to_string()].map(OsString::from));
     let env = [(runs::RUN_DIR, dir.as_os_str())];
     let mut run = crate::inside::program(lab.as_os_str(), &command, &env)?.attached()?;
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.options.port))
-        .with_context(|| format!("port {} of the loopback", options.options.port))?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port))
+        .with_context(|| format!("port {} of the loopback", options.port))?;
     let api = listener.local_addr()?;
-    let contents = dir.join("contents.json");
+    let (contents, socket) = (dir.join("contents.json"), dir.join(relay::SOCKET));
     while !contents.exists() {
         if let Some(status) = run.ended()? {
             bail!("the run ended ({status})");
@@ -179,9 +171,9 @@ pub fn own(options: &OwnerOptions) -> anyhow::Result<ExitCode> {
     }
     let pid = i32::try_from(std::process::id()).context("our own process id")?;
     let started = started(pid).context("our own start time")?;
-    let standing = Standing { pid, started, dir: dir.clone(), api };
-    std::fs::write(state_file(), serde_json::to_vec_pretty(&standing)?)?;
-    relay::from_loopback(listener, dir.join(relay::SOCKET));
+    let standing = Standing { pid, started, dir, api };
+    std::fs::write(file("up.json"), serde_json::to_vec_pretty(&standing)?)?;
+    relay::from_loopback(listener, socket);
     let status = run.join()?;
     bail!("the run ended ({status})")
 }
@@ -209,13 +201,13 @@ pub fn run_inside(options: &Options) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn state_file() -> PathBuf {
-    cache_dir().join("up.json")
+fn file(name: &str) -> PathBuf {
+    cache_dir().join(name)
 }
 
 /// The lab that is up, if its owner lives.
 fn standing() -> anyhow::Result<Option<Standing>> {
-    let text = match std::fs::read(state_file()) {
+    let text = match std::fs::read(file("up.json")) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         text => text.context("reading the lab's state file")?,
     };
