@@ -180,11 +180,16 @@ impl Api {
             }
             let why = record.last_error.as_deref().unwrap_or("no error is recorded");
             if record.has_failed() {
-                bail!("the node is in state {:?} instead of {state:?}: {why}", record.provision_state);
+                bail!(
+                    "the node is in state {:?} instead of {state:?}: {why}",
+                    record.provision_state
+                );
             }
             if Instant::now() >= end {
                 let (now, seconds) = (&record.provision_state, limit.as_secs());
-                bail!("after {seconds} s the node is still in state {now:?} and not in {state:?}: {why}");
+                bail!(
+                    "after {seconds} s the node is still in state {now:?} and not in {state:?}: {why}"
+                );
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -200,7 +205,12 @@ impl Api {
     /// # Errors
     ///
     /// Any status of 400 and above, with the coordinator's own words.
-    pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Value> {
         let what = format!("{method} {path}");
         let mut request: RequestBuilder = self
             .client
@@ -237,10 +247,9 @@ impl Api {
 fn fault(text: &str) -> String {
     let answer: Value = serde_json::from_str(text).unwrap_or_default();
     let message = &answer["error_message"];
-    let inner: Value = match message {
-        Value::String(text) => serde_json::from_str(text).unwrap_or_default(),
-        other => other.clone(),
-    };
+    let inner: Value = message
+        .as_str()
+        .map_or_else(|| message.clone(), |text| serde_json::from_str(text).unwrap_or_default());
     let sentence = inner["faultstring"].as_str().or_else(|| message.as_str());
     sentence.map_or_else(|| text.chars().take(500).collect(), str::to_owned)
 }
@@ -264,9 +273,52 @@ mod tests {
     #[test]
     fn failed_states_are_recognised() {
         let node = |state: &str| -> Node {
-            serde_json::from_value(json!({ "uuid": Uuid::nil(), "provision_state": state })).unwrap()
+            serde_json::from_value(json!({ "uuid": Uuid::nil(), "provision_state": state }))
+                .unwrap()
         };
         assert!(node("deploy failed").has_failed() && node("error").has_failed());
         assert!(!node("wait call-back").has_failed());
+    }
+
+    /// An API whose every answer is `status` and `answer`.
+    async fn api(status: u16, answer: Value) -> Api {
+        let reply = (axum::http::StatusCode::from_u16(status).unwrap(), axum::Json(answer));
+        let router = axum::Router::new().fallback(|| std::future::ready(reply));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(axum::serve(listener, router).into_future());
+        Api::new(base).unwrap()
+    }
+
+    async fn wait(node: Value, state: &str) -> anyhow::Result<Node> {
+        let api = api(200, node).await;
+        api.wait_for_state(Uuid::nil(), state, Duration::ZERO, |_, _| {}).await
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_in_the_state_or_with_the_reason() {
+        let node = |state: &str, target: Value| {
+            json!({
+                "uuid": Uuid::nil(),
+                "provision_state": state,
+                "target_provision_state": target,
+                "last_error": "the disk is too small",
+            })
+        };
+        assert!(wait(node("active", Value::Null), "active").await.is_ok());
+        let failed = wait(node("deploy failed", json!("active")), "active").await.unwrap_err();
+        assert!(
+            failed.to_string().contains("\"deploy failed\" instead of \"active\": the disk"),
+            "{failed}"
+        );
+        let late = wait(node("deploying", json!("active")), "active").await.unwrap_err();
+        assert!(late.to_string().contains("still in state \"deploying\""), "{late}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_carries_the_coordinators_words() {
+        let api = api(409, json!({ "error_message": { "faultstring": "Node is locked." } })).await;
+        let error = api.node(Uuid::nil()).await.unwrap_err().to_string();
+        assert!(error.ends_with("409 Conflict: Node is locked."), "{error}");
     }
 }

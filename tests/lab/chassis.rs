@@ -113,8 +113,10 @@ mod tests {
     #[test]
     fn several_changes_are_read_in_order() {
         assert_eq!(
-            changes(&words("boot pxe identify 15 0 power 1 reset 1 shutdown 1 boot default power 0"))
-                .unwrap(),
+            changes(&words(
+                "boot pxe identify 15 0 power 1 reset 1 shutdown 1 boot default power 0"
+            ))
+            .unwrap(),
             [
                 Change::Boot(BootDevice::Pxe),
                 Change::Identify,
@@ -131,7 +133,10 @@ mod tests {
     fn unknown_words_are_refused_by_name() {
         for text in ["power", "power 2", "boot floppy", "teleport 1"] {
             let error = format!("{:#}", changes(&words(text)).unwrap_err());
-            assert!(error.contains(text.split(' ').next_back().unwrap()) || error.contains(text), "{error}");
+            assert!(
+                error.contains(text.split(' ').next_back().unwrap()) || error.contains(text),
+                "{error}"
+            );
         }
     }
 

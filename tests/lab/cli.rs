@@ -38,7 +38,7 @@ enum Command {
     DemoInside(demo::Options),
     /// The process that owns what `up` started
     #[command(hide = true)]
-    UpOwner(up::OwnerOptions),
+    UpOwner(up::Options),
     /// What `up` started, inside its run
     #[command(hide = true)]
     UpInside(up::Options),

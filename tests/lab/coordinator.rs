@@ -121,7 +121,10 @@ impl Coordinator {
             }
             if Instant::now() >= end {
                 let seconds = START_LIMIT.as_secs();
-                bail!("no coordinator at {API} after {seconds} s:\n{}", host::tail(&self.log(), 15));
+                bail!(
+                    "no coordinator at {API} after {seconds} s:\n{}",
+                    host::tail(&self.log(), 15)
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -224,7 +227,8 @@ mod tests {
             attempts: 1,
             deadlines: Deadlines::default(),
         };
-        let error = Coordinator::start(&binary, dir.path(), &options).await.unwrap_err().to_string();
+        let error =
+            Coordinator::start(&binary, dir.path(), &options).await.unwrap_err().to_string();
         assert!(error.contains("exit status: 4") && error.contains("locked"), "{error}");
     }
 }

@@ -14,7 +14,9 @@ use nix::unistd::Pid;
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// It could not be started.
-    #[error("{program} could not be started (is it installed? `cargo lab test` and `cargo lab demo` install what is missing)")]
+    #[error(
+        "{program} could not be started (is it installed? `cargo lab test` and `cargo lab demo` install what is missing)"
+    )]
     Start {
         /// The program.
         program: String,
@@ -58,6 +60,19 @@ impl Program {
         path.push(":/usr/local/sbin:/usr/sbin:/sbin");
         command.env("PATH", path);
         Self { command, name: program.as_ref().to_string_lossy().into_owned(), input: None }
+    }
+
+    /// Cargo in the directory `workspace`, as from a shell: without what an outer `cargo run` told this process about itself.
+    /// Build scripts (ring's) look at those variables, and would rebuild half of the tree each time.
+    #[must_use]
+    pub fn cargo(workspace: &Path) -> Self {
+        let mut this = Self::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        for (name, _) in std::env::vars_os() {
+            if is_about_the_caller(&name.to_string_lossy()) {
+                this.command.env_remove(name);
+            }
+        }
+        this.dir(workspace)
     }
 
     /// Adds one argument.
@@ -134,6 +149,17 @@ impl Program {
     pub fn status(mut self) -> Result<ExitStatus, HostError> {
         let mut child = self.spawn()?;
         child.wait().map_err(|source| self.pipe(source))
+    }
+
+    /// Starts it without standard input and forgets it; both outputs are appended to `log`.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Start`]; [`HostError::Pipe`] when the log cannot be opened.
+    pub fn daemon(mut self, log: &Path) -> Result<Pid, HostError> {
+        let (out, err) = self.log(log)?;
+        self.command.stdout(out).stderr(err);
+        self.background()
     }
 
     /// Runs it to its end and hands each line of its standard output to `each` as it comes.
@@ -224,6 +250,14 @@ impl Program {
     }
 }
 
+/// Whether cargo sets this variable to describe the program it runs.
+fn is_about_the_caller(name: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+        || name == "OUT_DIR"
+}
+
 /// Runs `program` to its end; see [`Program::text`].
 ///
 /// # Errors
@@ -274,6 +308,16 @@ impl Service {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Waits for its end, however long it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`HostError::Pipe`].
+    pub fn join(&mut self) -> Result<ExitStatus, HostError> {
+        // `Child::wait` would close the pipe that keeps a run alive; it was taken out of the child.
+        self.child.wait().map_err(|source| HostError::Pipe { program: self.name.clone(), source })
     }
 
     /// Kills it at once (SIGKILL) and waits for its end.
@@ -328,6 +372,12 @@ mod tests {
     #[test]
     fn input_reaches_the_program() {
         assert_eq!(Program::new("cat").input("hello").text().unwrap(), "hello");
+    }
+
+    #[test]
+    fn cargo_is_not_told_who_called_it_but_keeps_its_settings() {
+        assert!(is_about_the_caller("CARGO_PKG_NAME") && is_about_the_caller("CARGO_MANIFEST_DIR"));
+        assert!(!is_about_the_caller("CARGO_HOME") && !is_about_the_caller("CARGO_TARGET_DIR"));
     }
 
     #[test]

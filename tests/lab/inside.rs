@@ -129,7 +129,7 @@ fn watch_lifeline() {
 fn forward(signals: SigSet, child: Pid) {
     std::thread::spawn(move || {
         while let Ok(signal) = signals.wait() {
-            drop(kill(child, signal));
+            _ = kill(child, signal);
         }
     });
 }
@@ -148,13 +148,15 @@ fn reap_until(child: Pid) -> anyhow::Result<u8> {
     }
 }
 
-/// The exit code as a shell reports it: 128 + N for a death by signal N.
+/// The exit code as a shell reports it: 128 + N for a death by signal N; `None` when it is not an end.
 fn exit_code(status: WaitStatus) -> Option<u8> {
-    match status {
-        WaitStatus::Exited(_, code) => Some(u8::try_from(code).unwrap_or(1)),
-        WaitStatus::Signaled(_, signal, _) => Some(u8::try_from(128 + signal as i32).unwrap_or(1)),
-        _ => None,
+    if let WaitStatus::Exited(_, code) = status {
+        return Some(u8::try_from(code).unwrap_or(1));
     }
+    if let WaitStatus::Signaled(_, signal, _) = status {
+        return Some(u8::try_from(128 + signal as i32).unwrap_or(1));
+    }
+    None
 }
 
 #[cfg(test)]

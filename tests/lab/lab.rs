@@ -1,5 +1,6 @@
 //! Everything a test or the demo needs, up: machines with BMCs on a provisioning network, an image server, a coordinator.
 
+use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
@@ -91,11 +92,28 @@ impl Rack {
         for (index, spec) in (0..count).zip(specs) {
             let machine_dir = dir.join("machines").join(index.to_string());
             let machine = Machine::create(&machine_dir, machine_spec(index, spec))?;
-            bmcs.push(Bmc::ipmi_sim(&machine_dir.join("bmc"), &machine, net::bmc(index)).await?);
+            bmcs.push(start_bmc(&machine, net::bmc(index)).await?);
             machines.push(machine);
         }
         Ok(Self { machines, bmcs, _dnsmasq: dnsmasq })
     }
+
+    /// Starts the BMC of machine `index` again; the machine does not notice.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come back.
+    pub async fn restart_bmc(&mut self, index: usize) -> anyhow::Result<()> {
+        let address = self.bmcs[index].address();
+        self.bmcs[index].kill();
+        self.bmcs[index] = start_bmc(&self.machines[index], address).await?;
+        Ok(())
+    }
+}
+
+/// The BMC of a machine, with its files beside the machine's.
+async fn start_bmc(machine: &Machine, address: SocketAddrV4) -> anyhow::Result<Bmc> {
+    Bmc::ipmi_sim(&machine.file("bmc"), machine, address).await
 }
 
 fn machine_spec(index: u8, spec: &MachineSpec) -> Spec {

@@ -27,6 +27,9 @@ use crate::serial::Console;
 /// A Unix socket's path has 107 bytes; `qmp.sock` must fit.
 const MAX_DIR_BYTES: usize = 98;
 
+/// How long a killed QEMU may take to be gone.
+const DEATH_LIMIT: Duration = Duration::from_secs(10);
+
 /// What a machine is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
@@ -131,10 +134,22 @@ impl Machine {
     /// When the directory's path is too long or cannot be written, or the hardware asked for cannot exist.
     pub fn create(dir: &Path, spec: Spec) -> anyhow::Result<Self> {
         let length = dir.as_os_str().len();
-        ensure!(length <= MAX_DIR_BYTES, "{}: {length} bytes, a machine's path has at most {MAX_DIR_BYTES}", dir.display());
+        ensure!(
+            length <= MAX_DIR_BYTES,
+            "{}: {length} bytes, a machine's path has at most {MAX_DIR_BYTES}",
+            dir.display()
+        );
         for disk in &spec.disks {
-            let possible = matches!((disk.bus, disk.sector_bytes), (_, 512) | (Bus::Nvme | Bus::VirtioBlk, 4096));
-            ensure!(possible, "QEMU has no {:?} disk with sectors of {} bytes", disk.bus, disk.sector_bytes);
+            let possible = matches!(
+                (disk.bus, disk.sector_bytes),
+                (_, 512) | (Bus::Nvme | Bus::VirtioBlk, 4096)
+            );
+            ensure!(
+                possible,
+                "QEMU has no {:?} disk with sectors of {} bytes",
+                disk.bus,
+                disk.sector_bytes
+            );
         }
         std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
         let machine = Self { dir: dir.to_owned(), spec };
@@ -160,7 +175,8 @@ impl Machine {
     /// When there is none in `dir`.
     pub fn open(dir: &Path) -> anyhow::Result<Self> {
         let file = dir.join("machine.json");
-        let text = std::fs::read(&file).with_context(|| format!("no machine: {}", file.display()))?;
+        let text =
+            std::fs::read(&file).with_context(|| format!("no machine: {}", file.display()))?;
         Ok(Self { dir: dir.to_owned(), spec: serde_json::from_slice(&text)? })
     }
 
@@ -204,11 +220,7 @@ impl Machine {
         if self.is_on() {
             return Ok(());
         }
-        let net_first = self.take_boot()?;
-        let args = qemu::arguments(&self.spec, &self.dir, qemu::accelerator()?, net_first);
-        Program::new(qemu::PROGRAM).args(args).detached(&self.file("qemu.log"))?;
-        // The first boot has read its order; a reset from inside the machine must see what is left of the override.
-        self.reorder()
+        self.start()
     }
 
     /// Takes the power away: nothing the machine has not written yet is written.
@@ -218,35 +230,22 @@ impl Machine {
     /// When the machine does not die within 10 seconds.
     pub fn power_off(&self) -> anyhow::Result<()> {
         let _lock = self.lock()?;
-        let Some(pid) = self.pid() else { return Ok(()) };
-        match kill(pid, Signal::SIGKILL) {
-            Ok(()) | Err(nix::Error::ESRCH) => {}
-            Err(error) => bail!("killing QEMU, process {pid}: {error}"),
-        }
-        let end = Instant::now() + Duration::from_secs(10);
-        while self.pid().is_some() {
-            ensure!(Instant::now() < end, "QEMU, process {pid}, survived SIGKILL for 10 s");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
+        self.pid().map_or(Ok(()), |pid| self.stop(pid))
     }
 
-    /// Presses the reset button; nothing happens when it is off. Returns when the firmware has begun again.
+    /// Presses the reset button; nothing happens when it is off. Returns when the virtual CPU runs again.
+    ///
+    /// QEMU begins anew: after its own reset `SeaBIOS` resets once more by itself, and no one can tell when it has read the
+    /// boot order.
     ///
     /// # Errors
     ///
     /// What QEMU says.
     pub fn reset(&self) -> anyhow::Result<()> {
         let _lock = self.lock()?;
-        if !self.is_on() {
-            return Ok(());
-        }
-        let net_first = self.take_boot()?;
-        let mut qmp = self.qmp()?;
-        qmp.set_net_first(net_first)?;
-        qmp.reset()?;
-        drop(qmp);
-        self.reorder()
+        let Some(pid) = self.pid() else { return Ok(()) };
+        self.stop(pid)?;
+        self.start()
     }
 
     /// Presses the power button: the operating system is asked to shut down.
@@ -303,10 +302,29 @@ impl Machine {
         Ok(net_first(boot.device, self.spec.default_boot))
     }
 
-    /// Puts the running machine's next boot in the order that holds now.
-    fn reorder(&self) -> anyhow::Result<()> {
+    fn start(&self) -> anyhow::Result<()> {
+        let order = self.take_boot()?;
+        let args = qemu::arguments(&self.spec, &self.dir, qemu::accelerator()?, order);
+        Program::new(qemu::PROGRAM).args(args).detached(&self.file("qemu.log"))?;
+        // This boot has its order already; a reset from inside the machine must see what is left of the override.
         let next = net_first(self.boot()?.device, self.spec.default_boot);
-        self.qmp()?.set_net_first(next)
+        if next != order && self.spec.tap.is_some() {
+            self.qmp()?.set_net_first(next)?;
+        }
+        Ok(())
+    }
+
+    fn stop(&self, pid: Pid) -> anyhow::Result<()> {
+        match kill(pid, Signal::SIGKILL) {
+            Ok(()) | Err(nix::Error::ESRCH) => {}
+            Err(error) => bail!("killing QEMU, process {pid}: {error}"),
+        }
+        let end = Instant::now() + DEATH_LIMIT;
+        while self.pid().is_some() {
+            ensure!(Instant::now() < end, "QEMU, process {pid}, survived SIGKILL for 10 s");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
     }
 
     fn qmp(&self) -> anyhow::Result<qmp::Qmp> {

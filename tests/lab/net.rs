@@ -86,7 +86,7 @@ fn commands(machines: u8) -> String {
             format!("addr add {}/24 dev {BRIDGE}", bmc.ip()),
         ];
         for line in lines {
-            drop(writeln!(script, "{line}"));
+            _ = writeln!(script, "{line}");
         }
     }
     script

@@ -88,7 +88,8 @@ pub fn create(name: &str) -> anyhow::Result<PathBuf> {
 fn create_under(runs: &Path, name: &str) -> anyhow::Result<PathBuf> {
     std::fs::create_dir_all(runs).with_context(|| format!("making {}", runs.display()))?;
     for entry in std::fs::read_dir(runs)?.flatten() {
-        if owner(&entry.file_name()).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        if owner(&entry.file_name()).is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+        {
             // What a run through sudo left belongs to root; the next run as root removes it.
             drop(std::fs::remove_dir_all(entry.path()));
         }

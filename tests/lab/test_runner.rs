@@ -112,18 +112,17 @@ impl Phases {
         let mut text = String::from("\n");
         for (name, tally, time) in &self.done {
             let (seconds, Tally { passed, failed }) = (time.as_secs_f64(), tally);
-            drop(writeln!(text, "{seconds:8.1} s  {name}: {passed} passed, {failed} failed"));
+            _ = writeln!(text, "{seconds:8.1} s  {name}: {passed} passed, {failed} failed");
         }
         let Tally { passed, failed } = self.total;
-        drop(write!(text, "{passed} passed, {failed} failed"));
+        _ = write!(text, "{passed} passed, {failed} failed");
         text
     }
 }
 
 /// Cargo in the workspace; its output goes to this terminal unless captured.
 fn cargo(args: &[&str]) -> Program {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    Program::new(cargo).args(args).dir(workspace())
+    Program::cargo(workspace()).args(args)
 }
 
 /// The root of the workspace.
@@ -165,8 +164,15 @@ fn say(text: &str) {
 
 /// The path of a test binary, from cargo's own messages.
 fn test_binary(name: &str) -> anyhow::Result<PathBuf> {
-    let args =
-        ["test", "--package", "lab", "--test", name, "--no-run", "--message-format=json-render-diagnostics"];
+    let args = [
+        "test",
+        "--package",
+        "lab",
+        "--test",
+        name,
+        "--no-run",
+        "--message-format=json-render-diagnostics",
+    ];
     let mut found = None;
     let status = cargo(&args).lines(|line| found = found.take().or_else(|| executable(line)))?;
     anyhow::ensure!(status.success(), "building the tests failed ({status})");
@@ -196,7 +202,8 @@ mod tests {
 
     #[test]
     fn results_are_added_up() {
-        let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out";
+        let line =
+            "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 0 filtered out";
         assert_eq!(result_line(line), Some(Tally { passed: 12, failed: 3 }));
         assert_eq!(result_line("test a::b ... ok"), None);
     }

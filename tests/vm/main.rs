@@ -1,8 +1,15 @@
 //! Tests on whole virtual machines. They run inside the lab's own namespaces: `cargo lab test [FILTER]`.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
 mod bmc;
+#[cfg(test)]
 mod client;
+#[cfg(test)]
 mod deploy;
+#[cfg(test)]
 mod faults;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
 mod stage;

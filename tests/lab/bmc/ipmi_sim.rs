@@ -38,18 +38,29 @@ const SDRS: &str = include_str!("node.sdrs");
 
 const NAME: &str = "bmc";
 
-pub(super) fn start(dir: &Path, machine: &Machine, address: SocketAddrV4) -> anyhow::Result<Service> {
+pub(super) fn start(
+    dir: &Path,
+    machine: &Machine,
+    address: SocketAddrV4,
+) -> anyhow::Result<Service> {
     let state = dir.join("state");
     let records = state.join("ipmi_sim").join(NAME);
     std::fs::create_dir_all(&records).with_context(|| format!("making {}", records.display()))?;
     let file = |name: &str| dir.join(name).display().to_string();
     std::fs::write(file("node.sdrs"), SDRS)?;
-    run("sdrcomp", &["-o", &records.join("sdr.20.main").display().to_string(), &file("node.sdrs")])?;
+    run(
+        "sdrcomp",
+        &["-o", &records.join("sdr.20.main").display().to_string(), &file("node.sdrs")],
+    )?;
     std::fs::write(file("node.emu"), COMMANDS)?;
     let lab = crate::inside::lab_binary()?;
     let machine_dir = machine.file("");
     for path in [dir, &lab, &machine_dir] {
-        ensure!(!path.to_string_lossy().contains([' ', '"', '\'']), "{}: ipmi_sim's settings allow no spaces or quotes in paths", path.display());
+        ensure!(
+            !path.to_string_lossy().contains([' ', '"', '\'']),
+            "{}: ipmi_sim's settings allow no spaces or quotes in paths",
+            path.display()
+        );
     }
     script(&dir.join("chassis"), &chassis_script(&lab, &machine_dir))?;
     script(&dir.join("lan"), &lan_script(address, &machine.spec().mac))?;
@@ -89,7 +100,9 @@ fn settings(dir: &Path, machine: &Machine, address: SocketAddrV4) -> String {
     let auths: String = ["callback", "user", "operator", "admin"]
         .map(|level| format!("    allowed_auths_{level} none md2 md5 straight\n"))
         .concat();
-    let kcs = spec.kcs_port.map_or_else(String::new, |port| format!("  serial 15 127.0.0.1 {port} codec VM\n"));
+    let kcs = spec
+        .kcs_port
+        .map_or_else(String::new, |port| format!("  serial 15 127.0.0.1 {port} codec VM\n"));
     let sol = spec.sol_port.map_or_else(String::new, |port| {
         format!("  sol \"tcp:127.0.0.1:{port}\" 115200 history=64000\n")
     });

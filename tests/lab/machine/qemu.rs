@@ -51,7 +51,10 @@ pub(super) fn arguments(spec: &Spec, dir: &Path, accel: &str, net_first: bool) -
     args.add("-device", "virtio-rng-pci");
     args.add(
         "-smbios",
-        format!("type=1,manufacturer=Ironwright,product=Lab,serial={},uuid={}", spec.serial, spec.uuid),
+        format!(
+            "type=1,manufacturer=Ironwright,product=Lab,serial={},uuid={}",
+            spec.serial, spec.uuid
+        ),
     );
     if spec.firmware == Firmware::Uefi {
         args.add("-vga", "none");
@@ -106,7 +109,9 @@ impl Arguments {
         let (serial, boot) = (&disk.serial, FIRST_DISK + index);
         self.add(
             "-device",
-            format!("{device},drive={drive},id=disk{index},serial={serial},bootindex={boot}{sectors}"),
+            format!(
+                "{device},drive={drive},id=disk{index},serial={serial},bootindex={boot}{sectors}"
+            ),
         );
     }
 
@@ -200,7 +205,9 @@ pub(super) mod tests {
         assert!(line(&spec(), true).contains("-chardev null,id=console,logfile=/m/console.log,"));
         let spec = Spec { sol_port: Some(9001), kcs_port: Some(9000), ..spec() };
         let line = line(&spec, true);
-        assert!(line.contains("socket,host=127.0.0.1,port=9001,server=on,wait=off,id=console,logfile="));
+        assert!(
+            line.contains("socket,host=127.0.0.1,port=9001,server=on,wait=off,id=console,logfile=")
+        );
         assert!(line.contains("port=9000,reconnect=1 -device ipmi-bmc-extern"), "{line}");
     }
 }
