@@ -71,9 +71,6 @@ impl MemoryDisk {
         let offset = usize::try_from(offset).unwrap();
         let mut content = self.content.lock().unwrap();
         content[offset..offset + bytes.len()].copy_from_slice(bytes);
-        if let Some(lie) = self.lie.filter(|lie| (offset..offset + bytes.len()).contains(lie)) {
-            content[lie] ^= 1;
-        }
     }
 }
 
@@ -100,6 +97,12 @@ impl BlockDevice for MemoryDisk {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         self.record(DiskOp::Write, offset, bytes.len() as u64)?;
         self.change(offset, bytes);
+        if let Some(lie) = self.lie {
+            let end = offset + bytes.len() as u64;
+            if (offset..end).contains(&(lie as u64)) {
+                self.content.lock().unwrap()[lie] ^= 1;
+            }
+        }
         Ok(())
     }
 
