@@ -303,8 +303,7 @@ proptest! {
             prop_assert!(header.virtual_bytes <= header.l1_entries.saturating_mul(header.l2_coverage_bytes()));
             header.check_file(file_bytes.unwrap_or(0)).ok();
             let l1: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-            let none = |_: u64, _: u64| Ok::<_, FormatError>(());
-            header.decode_l1(&l1, file_bytes, |_| Ok(()), none).ok();
+            header.decode_l1(&l1, file_bytes, |_| Ok::<_, FormatError>(())).ok();
             let mut guest = 0;
             let table = {
                 let mut table = vec![0; usize::try_from(header.cluster_bytes).unwrap()];

@@ -56,7 +56,7 @@ impl Recipe {
         for (index, cluster) in self.clusters.iter().enumerate() {
             match *cluster {
                 Cluster::Absent | Cluster::Zero => {
-                    guest.resize(guest.len() + self.cluster_bytes(), 0)
+                    guest.resize(guest.len() + self.cluster_bytes(), 0);
                 }
                 Cluster::Plain(fill) | Cluster::Compressed(fill) => {
                     guest.extend(self.content(index, fill));

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use axum::http::StatusCode;
 use ironwright_api::{Blame, ReadbackMode};
 
+use super::builder::{Cluster, Recipe};
 use super::disks::MemoryDisk;
 use super::qemu::mixed_content;
 use super::servers::{Ask, Reply, Server};
 use super::{StopAt, chain, http, quick, request, sha256_hex, write_to};
+use crate::image::tuning::Tuning;
 use crate::image::{Hold, Request, probe, run};
 use crate::sys::disk::{BlockDevice, DiskOp};
 
@@ -281,7 +283,7 @@ async fn without_read_back_nothing_is_called_proven() {
         let disk =
             Arc::new(MemoryDisk::lying(DISK, if chunks == 5 { DISK - 1 } else { (2 << 20) + 77 }));
         let request = Request { readback: mode, ..request(&server, &digest) };
-        let tuning = crate::image::tuning::Tuning { sample_seed: Some(1), ..quick() };
+        let tuning = Tuning { sample_seed: Some(1), ..quick() };
         let written = write_to(&server, &disk, &request, &tuning).await.unwrap().written;
         assert_eq!((written.proven, written.readback.chunks), (mode == ReadbackMode::Full, chunks));
         assert_eq!(written.readback.seed, (mode == ReadbackMode::Sampled).then_some(1));
@@ -357,8 +359,7 @@ async fn a_stop_is_seen_while_the_server_is_silent() {
             .await;
     let disk = Arc::new(MemoryDisk::new(DISK));
     let device: Arc<dyn BlockDevice> = Arc::clone(&disk) as Arc<dyn BlockDevice>;
-    let tuning =
-        crate::image::tuning::Tuning { stall: std::time::Duration::from_secs(3600), ..quick() };
+    let tuning = Tuning { stall: std::time::Duration::from_secs(3600), ..quick() };
     let watch = Arc::new(StopAt::new("write", 2 << 20));
     let error =
         run::write(&request(&server, &digest), device, watch, &http(), &tuning).await.unwrap_err();
@@ -406,6 +407,72 @@ async fn the_checksum_may_be_the_url_of_a_checksum_file() {
         server.url_of("SHA256SUMS")
     );
     assert_eq!(chain(&error), expected);
+    assert!(disk.is_untouched());
+}
+
+/// An image whose tables lie beyond the first bytes, and the settings to fetch them by range.
+fn image_with_far_tables() -> (Vec<u8>, Tuning) {
+    let clusters = (0..200).map(Cluster::Plain).collect();
+    let recipe =
+        Recipe { cluster_bits: 9, extended: false, zstd: false, clusters, short: 0, seed: 3 };
+    (recipe.build(), Tuning { prefix_bytes: 512, ..quick() })
+}
+
+#[tokio::test]
+async fn tables_that_differ_between_range_and_body_are_caught() {
+    let (content, tuning) = image_with_far_tables();
+    let digest = sha256_hex(&content);
+    // The answer to a range swaps two good entries: a map that is sound, and wrong.
+    let served = content.clone();
+    let server = Server::start(move |ask| {
+        let mut reply = Reply::good(ask, &served);
+        if !ask.is_body() {
+            let mut other = reply.content.to_vec();
+            other[..16].rotate_left(8);
+            reply.content = other.into();
+        }
+        reply
+    })
+    .await;
+    let disk = Arc::new(MemoryDisk::new(DISK));
+    let error = write_to(&server, &disk, &request(&server, &digest), &tuning).await.unwrap_err();
+    let text = chain(&error);
+    assert!(text.starts_with(&format!("{WIPED}the table at offset ")), "{text}");
+    assert!(text.ends_with(" was other bytes when it was read ahead"), "{text}");
+    assert!(disk.has_no_table());
+}
+
+#[tokio::test]
+async fn a_server_that_stops_serving_ranges_is_read_as_the_body_comes() {
+    let (content, tuning) = image_with_far_tables();
+    let digest = sha256_hex(&content);
+    let served = content.clone();
+    let server = Server::start(move |ask| match ask.number {
+        0 => Reply::good(ask, &served),
+        _ => Reply::whole(&served),
+    })
+    .await;
+    let disk = Arc::new(MemoryDisk::new(DISK));
+    let written =
+        write_to(&server, &disk, &request(&server, &digest), &tuning).await.unwrap().written;
+    assert!(written.proven);
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_used_is_refused_at_once_and_without_its_password() {
+    let (_, _, server) = outcome_of(|_, content| Reply::whole(content)).await;
+    let disk = Arc::new(MemoryDisk::new(DISK));
+    for (url, expected) in [
+        (
+            "ftp://me:secret@host/image?sig=1",
+            "cannot fetch the image: ftp://host/image is no http or https URL",
+        ),
+        ("image.img", "cannot fetch the image: \"image.img\" is no http or https URL"),
+    ] {
+        let request = Request { urls: vec![url.into()], ..request(&server, &"0".repeat(64)) };
+        let error = write_to(&server, &disk, &request, &quick()).await.unwrap_err();
+        assert_eq!(chain(&error), expected);
+    }
     assert!(disk.is_untouched());
 }
 
