@@ -39,7 +39,7 @@ pub async fn carry_out(
     let steps: Vec<&str> = plan.actions.iter().map(|action| action.name()).collect();
     tracing::info!("deploy to {}: {}", plan.disk.path.display(), steps.join(", "));
     desk.check().map_err(|cancelled| super::run::stopped("anything was changed", cancelled))?;
-    let mut performer = Performer::open(machine, order, plan.disk, drive, desk.clone())?;
+    let mut performer = Performer::open(machine, (order, done), plan.disk, drive, desk.clone())?;
     run(&plan.actions, desk, &mut performer).await
 }
 

@@ -5,10 +5,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ironwright_api::{Blame, Deploy, Evidence, Failure};
+use ironwright_api::{Blame, Committed, Deploy, Evidence, Failure, StepRecord};
 
 use super::run::Perform;
 use super::{Action, RootDisk};
+use crate::boot::{self, Outcome, Plan};
 use crate::configdrive::{self, ConfigDrive};
 use crate::heartbeat::OrderDesk;
 use crate::image::{self, Hold, ImageError, Watch};
@@ -16,6 +17,7 @@ use crate::layout::{self, Layout};
 use crate::order::{Machine, blocking};
 use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, RealDisk};
+use crate::sys::{Effect, System, partitions};
 
 /// Performs the actions of one deploy.
 #[derive(Debug)]
@@ -27,13 +29,16 @@ pub(super) struct Performer {
     drive: Option<Arc<ConfigDrive>>,
     desk: OrderDesk,
     layout: Option<Arc<Layout>>,
+    system: Arc<System>,
+    /// The commit's proof, from this run or from an earlier attempt.
+    committed: Option<Committed>,
 }
 
 impl Performer {
-    /// Opens the root disk for itself alone.
+    /// Opens the root disk for itself alone. `done` are the steps of earlier attempts.
     pub(super) fn open(
         machine: &Machine,
-        order: &Deploy,
+        (order, done): (&Deploy, &[StepRecord]),
         root: RootDisk,
         drive: Option<ConfigDrive>,
         desk: OrderDesk,
@@ -63,6 +68,14 @@ impl Performer {
             drive: drive.map(Arc::new),
             desk,
             layout: None,
+            system: machine.system().clone(),
+            committed: done.iter().rev().find_map(|step| {
+                if let Some(Evidence::Committed(proof)) = &step.evidence {
+                    Some(proof.clone())
+                } else {
+                    None
+                }
+            }),
         })
     }
 
@@ -107,14 +120,41 @@ impl Performer {
         .await
     }
 
-    async fn commit(&self) -> Result<Option<Evidence>, Failure> {
+    async fn commit(&mut self) -> Result<Option<Evidence>, Failure> {
         let (disk, layout) = (self.disk.clone(), self.layout()?);
-        blocking(move || {
-            layout::commit(disk.as_ref(), &layout)
-                .map(|committed| Some(Evidence::Committed(committed)))
-                .map_err(|error| disk_failure(&error))
+        let committed = blocking(move || {
+            layout::commit(disk.as_ref(), &layout).map_err(|error| disk_failure(&error))
         })
-        .await
+        .await?;
+        self.committed = Some(committed.clone());
+        Ok(Some(Evidence::Committed(committed)))
+    }
+
+    /// Tells the firmware. A firmware that takes no entry starts `\EFI\BOOT` all the same: that is logged, not failed.
+    async fn boot_entry(&self) -> Result<Option<Evidence>, Failure> {
+        let (disk, system, layout) = (self.disk.clone(), self.system.clone(), self.layout.clone());
+        let outcome = blocking(move || {
+            let layout = match layout {
+                Some(layout) => layout,
+                // The commit was another process's: what it wrote is on the disk.
+                None => committed_layout(disk.as_ref())?,
+            };
+            Ok(tell_firmware(&system, disk.as_ref(), &layout))
+        })
+        .await?;
+        match outcome {
+            Outcome::Written(entry) => {
+                tracing::info!("boot entry: {entry}");
+                let proof = self.committed.clone();
+                Ok(proof.map(|proof| {
+                    Evidence::Committed(Committed { boot_entry: Some(entry), ..proof })
+                }))
+            }
+            Outcome::None(reason) => {
+                tracing::warn!("no boot entry: {reason}");
+                Ok(None)
+            }
+        }
     }
 
     fn layout(&self) -> Result<Arc<Layout>, Failure> {
@@ -128,9 +168,35 @@ impl Perform for Performer {
             Action::WriteImage => self.write_image().await,
             Action::WriteConfigDrive => self.write_configdrive().await,
             Action::Commit => self.commit().await,
-            Action::BootEntry => Ok(None),
+            Action::BootEntry => self.boot_entry().await,
         }
     }
+}
+
+fn committed_layout(disk: &dyn BlockDevice) -> Result<Arc<Layout>, Failure> {
+    let why = match partitions::table(disk) {
+        Ok(Ok(layout)) => return Ok(Arc::new(layout)),
+        Ok(Err(error)) => chain(&error),
+        Err(error) => chain(&error),
+    };
+    Err(Failure {
+        step: String::new(),
+        message: format!(
+            "the disk that was committed before has no good partition table now: {why}"
+        ),
+        remedy: "check the disk, then deploy anew".to_owned(),
+        blame: Blame::Hardware,
+    })
+}
+
+fn tell_firmware(system: &System, disk: &dyn BlockDevice, layout: &Layout) -> Outcome {
+    let plan = boot::plan(system.root(), disk, layout);
+    if let Plan::Entry(entry) = &plan
+        && !system.may(Effect::BootEntry { label: entry.to_string() })
+    {
+        return Outcome::None("recorded only: this is not the ramdisk".to_owned());
+    }
+    boot::perform(system.root(), &plan)
 }
 
 /// What the operator must know of the disk after a failure between start and commit.

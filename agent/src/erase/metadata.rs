@@ -6,8 +6,9 @@
 
 use ironwright_api::Erased;
 
-use crate::layout::{self, MIB, Range};
+use crate::layout::{MIB, Range};
 use crate::sys::disk::{BlockDevice, DiskError};
+use crate::sys::partitions;
 
 /// Why a disk's metadata could not be erased.
 #[derive(Debug, thiserror::Error)]
@@ -34,18 +35,14 @@ pub enum EraseError {
     },
 }
 
-/// Erases the metadata of `disk`. `partitions` are those the kernel knows; those of the disk's own tables are added.
+/// Erases the metadata of `disk`. `known` are the partitions the kernel knows; those of the disk's own tables are added.
 ///
 /// # Errors
 /// [`EraseError`]
-pub fn erase(
-    disk: &dyn BlockDevice,
-    serial: &str,
-    partitions: &[Range],
-) -> Result<Erased, EraseError> {
+pub fn erase(disk: &dyn BlockDevice, serial: &str, known: &[Range]) -> Result<Erased, EraseError> {
     let device = disk.path().display().to_string();
     let refused = |source| EraseError::Disk { device: device.clone(), source };
-    let mut partitions = partitions.to_vec();
+    let mut partitions = known.to_vec();
     partitions.extend(own_partitions(disk).map_err(refused)?);
     let areas = areas(disk.bytes(), &partitions);
     for area in &areas {
@@ -71,15 +68,7 @@ pub fn erase(
 
 /// The partitions in the disk's own table. A table that cannot be read names none: it goes anyway.
 fn own_partitions(disk: &dyn BlockDevice) -> Result<Vec<Range>, DiskError> {
-    let edge = MIB.min(disk.bytes());
-    let tail_offset = disk.bytes() - edge;
-    let mut head = vec![0; usize::try_from(edge).unwrap_or(0)];
-    let mut tail = head.clone();
-    disk.read_at(0, &mut head)?;
-    disk.read_at(tail_offset, &mut tail)?;
-    let bytes = disk.bytes();
-    let table = layout::plan(&head, tail_offset, &tail, bytes, bytes, disk.sector_bytes(), None);
-    Ok(match table {
+    Ok(match partitions::table(disk)? {
         Ok(table) => table.entries.iter().map(|entry| entry.range).collect(),
         Err(error) => {
             tracing::info!("{}: no partition table to read: {error}", disk.path().display());

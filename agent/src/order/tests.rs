@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ironwright_api::{
     Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy, Event, Evidence, Image, ReadbackMode,
+    StepRecord,
 };
 use sha2::{Digest, Sha256};
 use tokio_util::task::AbortOnDropHandle;
@@ -70,7 +71,11 @@ impl Lab {
     }
 
     async fn carry_out(&self, work: Work) -> Result<(), Failure> {
-        let order = Order { order_id: Uuid::from_u128(7), attempt: 1, work, steps: Vec::new() };
+        self.carry_out_after(Vec::new(), work).await
+    }
+
+    async fn carry_out_after(&self, steps: Vec<StepRecord>, work: Work) -> Result<(), Failure> {
+        let order = Order { order_id: Uuid::from_u128(7), attempt: 1, work, steps };
         let desk = Arc::new(Desk::new(self.journal.clone(), LogTail::default()));
         desk.acknowledge_all();
         let order_desk = desk.for_order(order.order_id, order.attempt);
@@ -163,6 +168,26 @@ async fn a_refused_order_changes_nothing_and_names_every_problem() {
     assert!(failure.message.contains("user-data"), "{failure:?}");
     assert_eq!(lab.read(0, 8), b"precious");
     assert!(lab.journal.unacknowledged().is_empty());
+}
+
+#[tokio::test]
+async fn a_second_attempt_begins_again_before_the_commit_and_leaves_the_disk_alone_after_it() {
+    let lab = Lab::start().await;
+    let step = |step: &str, ended| {
+        let step = step.to_owned();
+        StepRecord { step, attempt: 1, ended, evidence: None }
+    };
+    let mut done = vec![step("write_image", true), step("commit", false)];
+    lab.carry_out_after(done.clone(), Work::Deploy(Box::new(lab.deploy()))).await.unwrap();
+    assert_eq!(lab.evidence().len(), 3);
+
+    let disk = RealDisk::open(lab.disk(), Access::Write).unwrap();
+    disk.write_at(2 * MIB, b"changed by the system").unwrap();
+    drop(disk);
+    done.push(step("write_image", true));
+    done.push(step("commit", true));
+    lab.carry_out_after(done, Work::Deploy(Box::new(lab.deploy()))).await.unwrap();
+    assert_eq!(lab.read(2 * MIB, 21), b"changed by the system");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
-//! The partitions of a disk that the kernel knows, from `/sys/block`.
+//! The partitions of a disk: those that the kernel knows (`/sys/block`), and the table on the disk itself.
 
 use std::path::{Path, PathBuf};
 
-use crate::layout::Range;
+use crate::layout::{self, Layout, LayoutError, MIB, Range};
+use crate::sys::disk::{BlockDevice, DiskError};
 
 /// `/sys` counts in units of 512 bytes whatever the sector size (Linux `Documentation/ABI/stable/sysfs-block`).
 const UNIT: u64 = 512;
@@ -16,6 +17,21 @@ pub fn of(root: &Path, disk: &Path) -> Vec<Range> {
         entries.filter_map(|entry| partition(&entry.ok()?.path())).collect();
     partitions.sort_by_key(|range| range.offset);
     partitions
+}
+
+/// The table on `disk` as it is now, read as if the disk were an image of itself.
+///
+/// # Errors
+/// [`DiskError`] when the disk cannot be read; the inner error when there is no good table.
+pub fn table(disk: &dyn BlockDevice) -> Result<Result<Layout, LayoutError>, DiskError> {
+    let bytes = disk.bytes();
+    let edge = MIB.min(bytes);
+    let tail_offset = bytes - edge;
+    let mut head = vec![0; usize::try_from(edge).unwrap_or(0)];
+    let mut tail = head.clone();
+    disk.read_at(0, &mut head)?;
+    disk.read_at(tail_offset, &mut tail)?;
+    Ok(layout::plan(&head, tail_offset, &tail, bytes, bytes, disk.sector_bytes(), None))
 }
 
 /// `/sys/block/NAME`; `!` stands for `/` in names such as `cciss/c0d0`.
