@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use ironwright_api::Progress;
+use ironwright_api::{Progress, Timing};
 use reqwest::{Client, Method, RequestBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -74,6 +74,9 @@ pub struct NodeProgress {
     /// Named moments of the ramdisk's boot (`power_on`, `script`, `kernel`, `ramdisk`, `lookup`, `heartbeat`), RFC 3339.
     #[serde(default)]
     pub moments: std::collections::BTreeMap<String, jiff::Timestamp>,
+    /// The stages of that boot by the machine's own clock.
+    #[serde(default)]
+    pub timing: Option<Timing>,
 }
 
 impl Api {

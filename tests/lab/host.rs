@@ -1,14 +1,16 @@
 //! The one door to the developer's machine: the only file of the lab that starts programs.
 
+mod service;
+
+use nix::unistd::Pid;
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use nix::unistd::Pid;
+pub use service::Service;
 
 /// Why a program of the host did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -212,9 +214,8 @@ impl Program {
     /// [`HostError::Start`].
     pub fn attached(mut self) -> Result<Service, HostError> {
         self.command.stdin(Stdio::piped());
-        let mut child = self.spawn()?;
-        let lifeline = child.stdin.take();
-        Ok(Service { name: self.name, child, log: None, lifeline })
+        let child = self.spawn()?;
+        Ok(Service::new(self.name, child, None))
     }
 
     /// Starts it in the background; both outputs are appended to `log`, standard input is a pipe that closes with the service.
@@ -225,9 +226,8 @@ impl Program {
     pub fn service(mut self, log: &Path) -> Result<Service, HostError> {
         let (out, err) = self.log(log)?;
         self.command.stdin(Stdio::piped()).stdout(out).stderr(err);
-        let mut child = self.spawn()?;
-        let lifeline = child.stdin.take();
-        Ok(Service { name: self.name, child, log: Some(log.to_owned()), lifeline })
+        let child = self.spawn()?;
+        Ok(Service::new(self.name, child, Some(log.to_owned())))
     }
 
     fn spawn(&mut self) -> Result<Child, HostError> {
@@ -267,80 +267,6 @@ pub fn run(program: &str, args: &[&str]) -> Result<String, HostError> {
     Program::new(program).args(args).text()
 }
 
-/// A program in the background. Dropping it kills it.
-#[derive(Debug)]
-pub struct Service {
-    name: String,
-    child: Child,
-    log: Option<PathBuf>,
-    lifeline: Option<ChildStdin>,
-}
-
-impl Service {
-    /// Its process id.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Whether it still runs; how it ended when not.
-    ///
-    /// # Errors
-    ///
-    /// [`HostError::Pipe`].
-    pub fn ended(&mut self) -> Result<Option<ExitStatus>, HostError> {
-        self.child
-            .try_wait()
-            .map_err(|source| HostError::Pipe { program: self.name.clone(), source })
-    }
-
-    /// Waits at most `limit` for its end; `None` when it still runs.
-    ///
-    /// # Errors
-    ///
-    /// [`HostError::Pipe`].
-    pub fn wait(&mut self, limit: Duration) -> Result<Option<ExitStatus>, HostError> {
-        let end = Instant::now() + limit;
-        loop {
-            let ended = self.ended()?;
-            if ended.is_some() || Instant::now() >= end {
-                return Ok(ended);
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    /// Waits for its end, however long it takes.
-    ///
-    /// # Errors
-    ///
-    /// [`HostError::Pipe`].
-    pub fn join(&mut self) -> Result<ExitStatus, HostError> {
-        // `Child::wait` would close the pipe that keeps a run alive; it was taken out of the child.
-        self.child.wait().map_err(|source| HostError::Pipe { program: self.name.clone(), source })
-    }
-
-    /// Kills it at once (SIGKILL) and waits for its end.
-    pub fn kill(&mut self) {
-        drop(self.lifeline.take());
-        // A process of another user (sudo) cannot be signalled: the closed pipe ends it.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-
-    /// The last `lines` lines of its log.
-    #[must_use]
-    pub fn tail(&self, lines: usize) -> String {
-        self.log.as_deref().map_or_else(String::new, |log| tail(log, lines))
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 /// The last `lines` lines of a file; empty when it cannot be read.
 #[must_use]
 pub fn tail(file: &Path, lines: usize) -> String {
@@ -378,16 +304,6 @@ mod tests {
     fn cargo_is_not_told_who_called_it_but_keeps_its_settings() {
         assert!(is_about_the_caller("CARGO_PKG_NAME") && is_about_the_caller("CARGO_MANIFEST_DIR"));
         assert!(!is_about_the_caller("CARGO_HOME") && !is_about_the_caller("CARGO_TARGET_DIR"));
-    }
-
-    #[test]
-    fn a_dropped_service_is_dead() {
-        let dir = tempfile::tempdir().unwrap();
-        let service = Program::new("sleep").arg("60").service(&dir.path().join("log")).unwrap();
-        let proc = PathBuf::from(format!("/proc/{}", service.pid()));
-        assert!(proc.exists());
-        drop(service);
-        assert!(!proc.exists());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::Options;
-use super::view::{View, say, timing};
+use super::view::{View, say};
 use crate::lab::{Lab, LabSpec, MachineSpec};
 use crate::machine::{Firmware, Machine};
 use crate::runs::Inputs;
@@ -82,7 +82,7 @@ async fn deploy(lab: &Lab, machine: &Machine, image: &Path) -> anyhow::Result<()
         marker.hostname
     );
     view.evidence(&lab.api.evidence(node).await?);
-    timing(ordered.1, &view.moments, written, total);
+    view.timing(ordered.1, written, total);
     Ok(())
 }
 

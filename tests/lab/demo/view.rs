@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use ironwright_api::Progress;
+use ironwright_api::{Progress, Timing};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -29,7 +29,8 @@ pub(super) struct View {
     last_line: Instant,
     terminal: bool,
     /// Named moments of the last boot of the ramdisk.
-    pub(super) moments: BTreeMap<String, Timestamp>,
+    moments: BTreeMap<String, Timestamp>,
+    timing: Option<Timing>,
 }
 
 impl View {
@@ -41,6 +42,7 @@ impl View {
             last_line: Instant::now(),
             terminal: std::io::stdout().is_terminal(),
             moments: BTreeMap::new(),
+            timing: None,
         }
     }
 
@@ -54,6 +56,9 @@ impl View {
         }
         if !now.moments.is_empty() {
             self.moments.clone_from(&now.moments);
+        }
+        if now.timing.is_some() {
+            self.timing.clone_from(&now.timing);
         }
         if let Some(progress) = &now.progress {
             self.progress(progress);
@@ -73,6 +78,20 @@ impl View {
         let list = answer.get("evidence").unwrap_or(answer);
         for proof in list.as_array().into_iter().flatten() {
             say(&format!("    proof: {proof}"));
+        }
+    }
+
+    /// Shows where the time of a deploy went: by the coordinator's moments of the ramdisk's boot, the machine's own clock,
+    /// and ours.
+    pub(super) fn timing(&self, ordered: Timestamp, written: Duration, total: Duration) {
+        say("    where the time went:");
+        for (name, seconds) in split(ordered, &self.moments, written, total) {
+            say(&format!("      {seconds:6.1} s  {name}"));
+        }
+        let seconds = total.as_secs_f64();
+        say(&format!("      {seconds:6.1} s  from the order to the deployed system's own words"));
+        if let Some(timing) = &self.timing {
+            say(&format!("    {}", uptime(timing)));
         }
     }
 
@@ -134,23 +153,6 @@ fn bytes(count: u64) -> String {
     format!("{} kB", count / 1000)
 }
 
-/// Shows where the time of a deploy went: by the coordinator's moments of the ramdisk's boot, and our own clock.
-pub(super) fn timing(
-    ordered: Timestamp,
-    moments: &BTreeMap<String, Timestamp>,
-    written: Duration,
-    total: Duration,
-) {
-    say("    where the time went:");
-    for (name, seconds) in split(ordered, moments, written, total) {
-        say(&format!("      {seconds:6.1} s  {name}"));
-    }
-    say(&format!(
-        "      {:6.1} s  from the operator's order to the deployed system's own words",
-        total.as_secs_f64()
-    ));
-}
-
 /// The stages between the moments that are known, and their seconds.
 fn split(
     ordered: Timestamp,
@@ -167,7 +169,8 @@ fn split(
     ];
     let (mut rows, mut last) = (Vec::new(), 0.0);
     for (moment, name) in stages {
-        if let Some(at) = moments.get(moment) {
+        // An older moment is of the boot before (cleaning).
+        if let Some(at) = moments.get(moment).filter(|at| **at >= ordered) {
             let seconds = at.duration_since(ordered).as_secs_f64();
             rows.push((name, seconds - last));
             last = seconds;
@@ -176,6 +179,20 @@ fn split(
     rows.push(("agent: image, config drive, proof", written.as_secs_f64() - last));
     rows.push(("power cycle, boot of the deployed system", (total - written).as_secs_f64()));
     rows
+}
+
+/// The ramdisk's stages in seconds of its kernel's uptime.
+fn uptime(timing: &Timing) -> String {
+    let seconds = |ms: u64| Duration::from_millis(ms).as_secs_f64();
+    format!(
+        "by the machine's own clock, seconds after its kernel began: init {:.1}, modules {:.1}, network {:.1}, agent {:.1}, first heartbeat {:.1}; {} of memory",
+        seconds(timing.init_ms),
+        seconds(timing.modules_ms),
+        seconds(timing.network_ms),
+        seconds(timing.agent_ms),
+        seconds(timing.heartbeat_ms),
+        bytes(timing.memory_total),
+    )
 }
 
 #[cfg(test)]
@@ -192,12 +209,13 @@ mod tests {
     }
 
     #[test]
-    fn the_stages_add_up_to_the_whole() {
+    fn the_stages_add_up_to_the_whole_and_leave_out_an_older_boot() {
         let ordered: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
         let at = |second: i64| ordered + jiff::SignedDuration::from_secs(second);
         let moments = BTreeMap::from([
             ("power_on".to_owned(), at(1)),
             ("script".to_owned(), at(7)),
+            ("lookup".to_owned(), at(-9)),
             ("heartbeat".to_owned(), at(15)),
         ]);
         let rows = split(ordered, &moments, Duration::from_secs(25), Duration::from_secs(40));
