@@ -59,7 +59,7 @@ fn session(lab: &Lab) -> anyhow::Result<()> {
     let refusal = client.refused(&["node", "deploy", "db01.example"])?;
     assert!(refusal.contains("because it's in maintenance mode"), "{refusal}");
     client.good(&["node", "maintenance", "unset", "db01.example"])?;
-    let drive = r#"{"meta_data": {"hostname": "db01"}, "user_data": "#!/bin/sh\necho SEED-SAYS-$(hostname) > /dev/ttyS0\n"}"#;
+    let drive = r##"{"meta_data": {"hostname": "db01"}, "user_data": "#!/bin/sh\necho SEED-SAYS-$(hostname) > /dev/ttyS0\n"}"##;
     client.good(&["node", "deploy", "db01.example", "--config-drive", drive, "--wait", "420"])?;
     let node = client.json(&["node", "show", "db01.example"])?;
     assert_eq!(node["provision_state"], "active");

@@ -50,8 +50,7 @@ async fn a_power_cut_in_mid_write_boots_the_ramdisk_again() {
     stage.lab.rack.machines[0].power_off().unwrap();
     assert!(!stage.disk_has_partition_table(), "a cut disk must not look bootable");
     stage.ends_well().await;
-    let history = stage.lab.api.send(axum::http::Method::GET, &format!("/v1/nodes/{}/history/detail", stage.node), None);
-    println!("history: {:?}", history.await);
+    println!("history: {}", stage.history().await);
 }
 
 #[tokio::test]
@@ -121,7 +120,6 @@ async fn a_second_taker_of_the_boot_nonce_is_refused_and_recorded() {
     println!("second taker: {answer}");
     assert!(answer.ends_with(" 403"), "{answer}");
     stage.ends_well().await;
-    let path = format!("/v1/nodes/{}/history/detail", stage.node);
-    let history = stage.lab.api.send(axum::http::Method::GET, &path, None).await.unwrap().to_string();
+    let history = stage.history().await;
     assert!(history.contains("nonce"), "{history}");
 }

@@ -132,6 +132,12 @@ impl Stage {
         println!("console: {}", self.speaks().await.trim());
     }
 
+    /// The node's history, with the sentences.
+    pub(crate) async fn history(&self) -> String {
+        let path = format!("/v1/nodes/{}/history/detail", self.node);
+        self.lab.api.send(axum::http::Method::GET, &path, None).await.unwrap().to_string()
+    }
+
     /// Whether the machine's disk has a partition table: an MBR signature or a GPT header at either end.
     pub(crate) fn disk_has_partition_table(&self) -> bool {
         let mut head = [0_u8; 4096 + 512];
