@@ -1,1 +1,246 @@
 //! Starts everything and stops it in order.
+
+mod identity;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::power::{Drivers, Power, sync};
+use crate::settings::{Settings, SettingsError};
+use crate::store::Store;
+use crate::store::sqlite::{OpenError, Sqlite};
+use crate::{http, reconcile};
+
+pub use identity::{Identity, IdentityError};
+
+/// Time that open requests get when stopping.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why the coordinator could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The certificate.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({setting})")]
+    Listen {
+        /// The setting it comes from.
+        setting: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// Signals cannot be awaited.
+    #[error("cannot wait for signals")]
+    Signals(#[source] std::io::Error),
+}
+
+/// A coordinator at work. Dropping it cuts everything off, as a power cut would; [`Running::stop`] stops in order.
+#[derive(Debug)]
+pub struct Running {
+    /// The parts, for tests that look inside.
+    pub app: App,
+    /// Where the operator's API listens.
+    pub operator: SocketAddr,
+    /// Where machines boot from.
+    pub provisioning: Option<SocketAddr>,
+    /// Where agents call.
+    pub tls: Option<SocketAddr>,
+    stop: CancellationToken,
+    servers: Vec<Handle<SocketAddr>>,
+    tasks: JoinSet<()>,
+}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+///
+/// [`ServeError`].
+pub async fn run(settings: Settings) -> Result<(), ServeError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+    let running = start(settings).await?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("stopping: SIGTERM"),
+        _ = interrupt.recv() => tracing::info!("stopping: SIGINT"),
+    }
+    running.stop().await;
+    Ok(())
+}
+
+/// Opens the database and the listeners and spawns the work.
+///
+/// # Errors
+///
+/// [`ServeError`]; nothing is left running.
+pub async fn start(settings: Settings) -> Result<Running, ServeError> {
+    let power: Arc<dyn Power> = Arc::new(Drivers::new(&settings));
+    start_with(settings, power).await
+}
+
+/// As [`start`], with another way to the BMCs (for tests and the lab).
+///
+/// # Errors
+///
+/// [`ServeError`].
+pub async fn start_with(settings: Settings, power: Arc<dyn Power>) -> Result<Running, ServeError> {
+    settings.check()?;
+    let store: Arc<dyn Store> = Arc::new(Sqlite::open(&settings.database).await?);
+    let mut app = App::new(store, Arc::new(settings.clone()), power);
+    let tls = match settings.provisioning.tls_listen {
+        Some(address) => {
+            let identity = Identity::load_or_make(&settings)?;
+            app.certificate_sha256 = Some(identity.sha256().into());
+            Some((listen("provisioning.tls_listen", address)?, identity.server_config()?))
+        }
+        None => None,
+    };
+    let plain = match settings.provisioning.listen {
+        Some(address) => Some(listen("provisioning.listen", address)?),
+        None => None,
+    };
+    let operator = listen("listen", settings.listen)?;
+
+    let stop = CancellationToken::new();
+    let mut running = Running {
+        operator: operator.1,
+        provisioning: plain.as_ref().map(|(_, address)| *address),
+        tls: tls.as_ref().map(|((_, address), _)| *address),
+        app: app.clone(),
+        stop: stop.clone(),
+        servers: Vec::new(),
+        tasks: JoinSet::new(),
+    };
+    running.serve(operator, http::operator(app.clone()), None, "operator's API");
+    if let Some(listener) = plain {
+        running.serve(listener, http::provisioning(app.clone(), false), None, "provisioning");
+    }
+    if let Some((listener, config)) = tls {
+        running.serve(
+            listener,
+            http::provisioning(app.clone(), true),
+            Some(config),
+            "provisioning (TLS)",
+        );
+    }
+    running.tasks.spawn(reconcile::run(app.clone(), stop.clone()));
+    running.tasks.spawn(sync::run(app, stop));
+    Ok(running)
+}
+
+type Listener = (TcpListener, SocketAddr);
+
+fn listen(setting: &'static str, address: SocketAddr) -> Result<Listener, ServeError> {
+    let bind = || -> std::io::Result<Listener> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    bind().map_err(|source| ServeError::Listen { setting, address, source })
+}
+
+impl Running {
+    fn serve(
+        &mut self,
+        listener: Listener,
+        router: Router,
+        tls: Option<RustlsConfig>,
+        what: &'static str,
+    ) {
+        let (listener, address) = listener;
+        let handle = Handle::new();
+        self.servers.push(handle.clone());
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        tracing::info!(%address, "{what} on {address}");
+        self.tasks.spawn(async move {
+            let served = match tls {
+                None => match axum_server::from_tcp(listener) {
+                    Ok(server) => server.http1_only().handle(handle).serve(service).await,
+                    Err(error) => Err(error),
+                },
+                Some(config) => match axum_server::from_tcp_rustls(listener, config) {
+                    Ok(server) => server.http1_only().handle(handle).serve(service).await,
+                    Err(error) => Err(error),
+                },
+            };
+            if let Err(error) = served {
+                tracing::error!("{what} on {address} ended: {error}");
+            }
+        });
+    }
+
+    /// Lets open requests and work end for a moment, then returns.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        for server in &self.servers {
+            server.graceful_shutdown(Some(GRACE));
+        }
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(directory: &std::path::Path) -> Settings {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut settings = Settings { listen: any, ..Settings::default() };
+        settings.database = directory.join("db");
+        settings.state_dir = directory.to_owned();
+        settings.provisioning.listen = Some(any);
+        settings.provisioning.tls_listen = Some(any);
+        settings
+    }
+
+    #[tokio::test]
+    async fn three_listeners_start_answer_and_stop() {
+        let directory = tempfile::tempdir().unwrap();
+        let running = start(settings(directory.path())).await.unwrap();
+        let client = http_client();
+        let root = client.get(format!("http://{}/", running.operator)).send().await.unwrap();
+        assert!(root.text().await.unwrap().contains("default_version"));
+        let plain = running.provisioning.unwrap();
+        let nodes = client.get(format!("http://{plain}/v1/nodes")).send().await.unwrap();
+        assert_eq!(nodes.status(), 404, "machines never see the operator's API");
+        let unknown =
+            format!("https://{}/v1/lookup?addresses=52:54:00:00:00:09", running.tls.unwrap());
+        assert_eq!(
+            client
+                .get(unknown)
+                .header("x-openstack-ironic-api-version", "1.62")
+                .send()
+                .await
+                .unwrap()
+                .status(),
+            404
+        );
+        let second = start(settings(directory.path())).await;
+        assert!(matches!(second, Err(ServeError::Store(OpenError::Locked { .. }))));
+        running.stop().await;
+        start(settings(directory.path())).await.unwrap().stop().await;
+    }
+
+    fn http_client() -> reqwest::Client {
+        rustls::crypto::ring::default_provider().install_default().ok();
+        reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build().unwrap()
+    }
+}

@@ -23,7 +23,7 @@ fn port(node: &Node, address: &str) -> Port {
         .unwrap()
 }
 
-async fn all(store: &dyn Store) {
+pub(super) async fn all(store: &dyn Store) {
     a_record_comes_back_as_written_by_uuid_and_by_name(store).await;
     an_older_version_never_overwrites_a_newer_one(store).await;
     taken_names_and_addresses_are_refused_by_name(store).await;
@@ -65,7 +65,8 @@ async fn taken_names_and_addresses_are_refused_by_name(store: &dyn Store) {
         Err(StoreError::Duplicate { what, .. }) => assert_eq!(what, expected),
         other => panic!("{other:?}"),
     };
-    duplicate(store.create_node(&one).await.map(drop), "node uuid");
+    let same_uuid = Node { name: Some("other".into()), ..one.clone() };
+    duplicate(store.create_node(&same_uuid).await.map(drop), "node uuid");
     duplicate(store.create_node(&named("one")).await.map(drop), "node name");
     two.name = Some("one".into());
     duplicate(store.update_node(&two, None).await.map(drop), "node name");

@@ -1,1 +1,265 @@
-//! SQLite: WAL, synchronous=FULL.
+//! SQLite: WAL, synchronous=FULL, one writer.
+//!
+//! The documents hold BMC passwords and config drives in the clear, so the file is made readable by its owner only. A lock
+//! file beside it refuses a second coordinator.
+
+mod nodes;
+mod rest;
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use uuid::Uuid;
+
+use super::{Answer, HistoryEntry, NodeFilter, NodeSummary, PortFilter, Store, StoreError};
+use crate::node::{Node, Port};
+
+/// The schema this program writes.
+const SCHEMA_VERSION: i64 = 1;
+/// Readers beside the one writer.
+const READERS: u32 = 4;
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another coordinator uses it.
+    #[error("another coordinator uses {}; stop it first, one SQLite file serves one coordinator", path.display())]
+    Locked {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The file or its lock cannot be made.
+    #[error("cannot open {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: std::io::Error,
+    },
+    /// SQLite refuses the file.
+    #[error("cannot use {} as a SQLite database", path.display())]
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's answer.
+        source: sqlx::Error,
+    },
+    /// A newer program wrote it.
+    #[error("{} has schema version {found}, this program knows {SCHEMA_VERSION}; use the newer program", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+    },
+}
+
+/// One SQLite file.
+#[derive(Debug)]
+pub struct Sqlite {
+    writer: SqlitePool,
+    readers: SqlitePool,
+    /// Holds the lock until it is dropped.
+    _lock: File,
+}
+
+impl Sqlite {
+    /// Opens the database, making it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`].
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        let lock = lock(path)?;
+        private(path).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+        let database = |source| OpenError::Database { path: path.to_owned(), source };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10));
+        let pool =
+            |connections| SqlitePoolOptions::new().max_connections(connections).idle_timeout(None);
+        let writer = pool(1).connect_with(options.clone()).await.map_err(database)?;
+        let found: i64 =
+            sqlx::query_scalar("PRAGMA user_version").fetch_one(&writer).await.map_err(database)?;
+        if found > SCHEMA_VERSION {
+            return Err(OpenError::Newer { path: path.to_owned(), found });
+        }
+        if found == 0 {
+            let mut transaction = writer.begin().await.map_err(database)?;
+            sqlx::raw_sql(include_str!("sqlite/schema.sql"))
+                .execute(&mut *transaction)
+                .await
+                .map_err(database)?;
+            transaction.commit().await.map_err(database)?;
+        }
+        let readers =
+            pool(READERS).connect_with(options.read_only(true)).await.map_err(database)?;
+        Ok(Self { writer, readers, _lock: lock })
+    }
+}
+
+/// Makes the file, readable by its owner only. SQLite gives its WAL the same mode.
+fn private(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    let file = private(&name).map_err(|source| OpenError::File { path: name.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(OpenError::File { path: name, source }),
+    }
+}
+
+/// Turns SQLite's refusal into ours.
+fn refused(
+    attempt: &'static str,
+    error: sqlx::Error,
+    values: &[(&str, &'static str, String)],
+) -> StoreError {
+    if let sqlx::Error::Database(refusal) = &error
+        && refusal.is_unique_violation()
+    {
+        for (column, what, value) in values {
+            if refusal.message().ends_with(column) {
+                return StoreError::Duplicate { what, value: value.clone() };
+            }
+        }
+    }
+    StoreError::Database { attempt, source: Box::new(error) }
+}
+
+fn failed(attempt: &'static str) -> impl Fn(sqlx::Error) -> StoreError {
+    move |error| refused(attempt, error, &[])
+}
+
+fn to_text<T: Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Database {
+        attempt: "write a document",
+        source: Box::new(error),
+    })
+}
+
+fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Database {
+        attempt: "read a stored document",
+        source: Box::new(error),
+    })
+}
+
+impl Store for Sqlite {
+    fn create_node<'a>(&'a self, node: &'a Node) -> Answer<'a, Node> {
+        Box::pin(nodes::create(&self.writer, node))
+    }
+    fn node<'a>(&'a self, ident: &'a str) -> Answer<'a, Option<Node>> {
+        Box::pin(nodes::one(&self.readers, ident))
+    }
+    fn update_node<'a>(&'a self, node: &'a Node, due: Option<Timestamp>) -> Answer<'a, Node> {
+        Box::pin(nodes::update(&self.writer, node, due))
+    }
+    fn delete_node(&self, uuid: Uuid) -> Answer<'_, ()> {
+        Box::pin(nodes::delete(&self.writer, uuid))
+    }
+    fn nodes<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<Node>> {
+        Box::pin(nodes::whole(&self.readers, filter))
+    }
+    fn node_summaries<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<NodeSummary>> {
+        Box::pin(nodes::summaries(&self.readers, filter))
+    }
+    fn due(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<Uuid>> {
+        Box::pin(nodes::due(&self.readers, now, limit))
+    }
+    fn next_due(&self) -> Answer<'_, Option<Timestamp>> {
+        Box::pin(nodes::next_due(&self.readers))
+    }
+    fn create_port<'a>(&'a self, port: &'a Port) -> Answer<'a, ()> {
+        Box::pin(rest::create_port(&self.writer, port))
+    }
+    fn port(&self, uuid: Uuid) -> Answer<'_, Option<Port>> {
+        Box::pin(rest::port(&self.readers, uuid))
+    }
+    fn ports<'a>(&'a self, filter: &'a PortFilter) -> Answer<'a, Vec<Port>> {
+        Box::pin(rest::ports(&self.readers, filter))
+    }
+    fn update_port<'a>(&'a self, port: &'a Port) -> Answer<'a, ()> {
+        Box::pin(rest::update_port(&self.writer, port))
+    }
+    fn delete_port(&self, uuid: Uuid) -> Answer<'_, bool> {
+        Box::pin(rest::delete_port(&self.writer, uuid))
+    }
+    fn node_by_addresses<'a>(&'a self, addresses: &'a [String]) -> Answer<'a, Option<Uuid>> {
+        Box::pin(rest::node_by_addresses(&self.readers, addresses))
+    }
+    fn add_history<'a>(&'a self, node: Uuid, entry: &'a HistoryEntry) -> Answer<'a, ()> {
+        Box::pin(rest::add_history(&self.writer, node, entry))
+    }
+    fn history(&self, node: Uuid) -> Answer<'_, Vec<HistoryEntry>> {
+        Box::pin(rest::history(&self.readers, node))
+    }
+    fn put_inventory<'a>(&'a self, node: Uuid, inventory: &'a Value) -> Answer<'a, ()> {
+        Box::pin(rest::put_inventory(&self.writer, node, inventory))
+    }
+    fn inventory(&self, node: Uuid) -> Answer<'_, Option<Value>> {
+        Box::pin(rest::inventory(&self.readers, node))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::node::tests::node_with;
+
+    #[tokio::test]
+    async fn the_sqlite_store_conforms() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Sqlite::open(&directory.path().join("db")).await.unwrap();
+        crate::store::conformance::all(&store).await;
+    }
+
+    #[tokio::test]
+    async fn a_second_coordinator_is_refused_and_records_survive_the_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let node = node_with(json!({}));
+        let first = Sqlite::open(&path).await.unwrap();
+        first.create_node(&node).await.unwrap();
+        assert!(matches!(Sqlite::open(&path).await, Err(OpenError::Locked { .. })));
+        drop(first);
+        let second = Sqlite::open(&path).await.unwrap();
+        assert!(second.node("n1").await.unwrap().is_some());
+        for file in std::fs::read_dir(directory.path()).unwrap() {
+            let mode = file.as_ref().unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{file:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_newer_program_is_left_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let store = Sqlite::open(&path).await.unwrap();
+        sqlx::raw_sql("PRAGMA user_version = 9").execute(&store.writer).await.unwrap();
+        drop(store);
+        assert!(matches!(Sqlite::open(&path).await, Err(OpenError::Newer { found: 9, .. })));
+    }
+}
