@@ -50,7 +50,7 @@ pub struct Request {
 pub enum Hold {
     /// [`write`] does, as its last act, after the digest matched.
     Nothing,
-    /// The caller does, from [`Held`].
+    /// The caller does, from [`Held`], and reads it back: [`Written::proven`] speaks of everything else.
     BootArea,
 }
 
@@ -78,7 +78,8 @@ pub struct Held {
     pub head: Vec<u8>,
     /// Guest offset of [`Held::tail`].
     pub tail_offset: u64,
-    /// The image's last MiB as far as it is not in the head: its backup GPT is in it.
+    /// The image's last MiB as far as it is not in the head: its backup GPT is at its end, and before that may be guest
+    /// data that has to be written too.
     pub tail: Vec<u8>,
 }
 
@@ -101,7 +102,7 @@ pub struct Probe {
 ///
 /// What can be refused is refused before a byte changes. From then on the disk has no partition table until the digest
 /// matched and the disk was read back; any failure, and a stop by `watch`, leaves it so and the error says so. No thread
-/// outlives the returned future.
+/// outlives the returned future, which may be dropped: before the commit that leaves the disk without a partition table.
 ///
 /// # Errors
 /// [`ImageError`]; [`ImageError::blame`] and [`ImageError::remedy`] say what to do.

@@ -22,4 +22,4 @@ pub use error::{FormatError, Region};
 pub use header::{Compression, Header, MAGIC};
 pub use item::{Item, Kind, MAX_EXTENT_BYTES, Piece};
 pub use map::{Map, Mapped};
-pub use table::Table;
+pub use table::{L1Entry, Table};

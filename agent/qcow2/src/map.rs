@@ -61,11 +61,7 @@ impl Map {
     ///
     /// # Errors
     /// [`FormatError::Overlap`], [`FormatError::SharedL2Table`].
-    pub fn finish(
-        mut self,
-        header: &Header,
-        tables: &[Table],
-    ) -> Result<Mapped, FormatError> {
+    pub fn finish(mut self, header: &Header, tables: &[Table]) -> Result<Mapped, FormatError> {
         self.items.sort_unstable();
         let mut metadata = vec![
             Claim { start: 0, end: header.cluster_bytes, region: Region::Header },

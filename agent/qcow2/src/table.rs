@@ -19,18 +19,31 @@ pub struct Table {
     pub guest_offset: u64,
 }
 
+/// What one L1 entry says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum L1Entry {
+    /// An L2 table describes these guest bytes.
+    Table(Table),
+    /// They read as zeros.
+    Zero {
+        /// First byte on the disk.
+        guest_offset: u64,
+        /// Bytes on the disk.
+        bytes: u64,
+    },
+}
+
 impl Header {
-    /// Walks the L1 table: calls `table` for every L2 table and `zero` (guest offset, bytes) for what has none.
+    /// Walks the L1 table and calls `sink` with every entry in guest order.
     ///
     /// # Errors
     /// [`FormatError::Truncated`], [`FormatError::Unaligned`], [`FormatError::Outside`] (when `file_bytes` is known), and
-    /// what the callbacks return.
+    /// what `sink` returns.
     pub fn decode_l1<E: From<FormatError>>(
         &self,
         l1: &[u8],
         file_bytes: Option<u64>,
-        mut table: impl FnMut(Table) -> Result<(), E>,
-        mut zero: impl FnMut(u64, u64) -> Result<(), E>,
+        mut sink: impl FnMut(L1Entry) -> Result<(), E>,
     ) -> Result<(), E> {
         let need_bytes = usize::try_from(self.l1_bytes()).unwrap_or(usize::MAX);
         let short =
@@ -41,10 +54,11 @@ impl Header {
         for entry in l1.chunks_exact(8) {
             let host_offset = be_u64(entry, 0, Region::L1Table)? & OFFSET_MASK;
             if host_offset == 0 {
-                zero(guest_offset, coverage.min(self.virtual_bytes.saturating_sub(guest_offset)))?;
+                let bytes = self.clip(guest_offset, coverage);
+                sink(L1Entry::Zero { guest_offset, bytes })?;
             } else {
                 self.check_cluster(Region::L2Table, host_offset, file_bytes)?;
-                table(Table { host_offset, guest_offset })?;
+                sink(L1Entry::Table(Table { host_offset, guest_offset }))?;
             }
             guest_offset = guest_offset.saturating_add(coverage);
         }

@@ -215,6 +215,7 @@ impl Run<'_> {
     }
 
     async fn clear(&self, target: &Arc<Target>) -> Result<(), ImageError> {
+        self.check_stop()?;
         self.state.virtual_bytes.store(target.sums.virtual_bytes(), Ordering::Relaxed);
         self.state.stage.store(CLEARING, Ordering::Relaxed);
         let clearing = Arc::clone(target);
@@ -228,7 +229,13 @@ impl Run<'_> {
         blocking("image-flush", move || Ok(disk.flush()?)).await
     }
 
+    /// Asked before every act that destroys or commits.
+    fn check_stop(&self) -> Result<(), ImageError> {
+        if self.watch.cancelled() { Err(ImageError::Cancelled) } else { Ok(()) }
+    }
+
     async fn commit(&self, target: &Arc<Target>) -> Result<(), ImageError> {
+        self.check_stop()?;
         self.state.stage.store(COMMITTING, Ordering::Relaxed);
         let committing = Arc::clone(target);
         let read_back = self.request.readback != ReadbackMode::None;

@@ -195,6 +195,9 @@ impl Source {
 
     /// One request for the rest of the file.
     async fn request(&mut self, url: &str) -> Result<Body, SourceError> {
+        if !is_http(url) {
+            return Err(SourceError::BadUrl { url: public_url(url) });
+        }
         let validator = self.validator.clone();
         let range = format!("bytes={}-", self.position);
         let if_range = validator.as_ref().filter(|_| self.position > 0);
@@ -354,9 +357,15 @@ fn describe(error: &SourceError) -> String {
     text
 }
 
+fn is_http(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+}
+
 /// A URL fit for logs and results: no user, no password, no query (signatures live there).
 pub(super) fn public_url(url: &str) -> String {
-    let Ok(mut parsed) = url::Url::parse(url) else { return "(invalid URL)".into() };
+    let Ok(mut parsed) = url::Url::parse(url) else {
+        return format!("{:?}", url.chars().take(80).collect::<String>());
+    };
     // Neither can fail for a URL with a host; one without has no credentials.
     parsed.set_username("").ok();
     parsed.set_password(None).ok();

@@ -1,5 +1,6 @@
 //! Whole writes: real images over real HTTP onto a disk in memory.
 
+mod builder;
 mod disks;
 mod faults;
 mod matrix;

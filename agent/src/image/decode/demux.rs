@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::Bytes;
-use ironwright_qcow2::{FormatError, Header, Item, Kind, Piece, Region, Table};
+use ironwright_qcow2::{FormatError, Header, Item, Kind, L1Entry, Piece, Region, Table};
 use sha2::{Digest, Sha256};
 
 use super::output::Output;
@@ -249,22 +249,10 @@ impl Demux {
 
     fn read_l1(&mut self, content: &[u8]) -> Result<(), Stop> {
         let Some(header) = self.header else { return Ok(()) };
-        let (mut tables, mut zeros) = (Vec::new(), Vec::new());
-        let limit = self.limits.tables;
-        let full = |len: usize| if len < limit { Ok(()) } else { Err(too_many(limit)) };
-        header.decode_l1(
-            content,
-            self.file_bytes,
-            |table| full(tables.len()).map(|()| tables.push(table)),
-            |guest_offset, bytes| full(zeros.len()).map(|()| zeros.push((guest_offset, bytes))),
-        )?;
-        for table in tables {
-            self.add_table(table)?;
-        }
-        for (guest_offset, bytes) in zeros {
-            self.output.zeros(guest_offset, bytes)?;
-        }
-        Ok(())
+        header.decode_l1(content, self.file_bytes, |entry| match entry {
+            L1Entry::Table(table) => self.add_table(table),
+            L1Entry::Zero { guest_offset, bytes } => self.output.zeros(guest_offset, bytes),
+        })
     }
 
     fn read_l2(&mut self, table: Table, content: &[u8]) -> Result<(), Stop> {

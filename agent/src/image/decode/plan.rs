@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use futures_util::StreamExt;
-use ironwright_qcow2::{FormatError, Header, Item, MAX_EXTENT_BYTES, Map, Table};
+use ironwright_qcow2::{FormatError, Header, Item, L1Entry, MAX_EXTENT_BYTES, Map, Piece, Table};
 use sha2::{Digest, Sha256};
 
 use super::{Check, Plan};
@@ -77,20 +77,16 @@ impl Ahead<'_> {
         };
         let mut map = Map::new(self.tuning.map_pieces);
         let mut tables = Vec::new();
-        let limit = self.tuning.tables;
-        let decoded = self.header.decode_l1(
-            &l1,
-            Some(self.file_bytes),
-            |table| {
+        let fetchable = self.tuning.table_bytes + self.prefix.len() as u64;
+        let limit = index(fetchable / self.header.cluster_bytes).min(self.tuning.tables);
+        let decoded = self.header.decode_l1(&l1, Some(self.file_bytes), |entry| match entry {
+            L1Entry::Table(_) if tables.len() >= limit => Err(FormatError::TooManyPieces { limit }),
+            L1Entry::Table(table) => {
                 tables.push(table);
-                if tables.len() > limit {
-                    Err(FormatError::TooManyPieces { limit })
-                } else {
-                    Ok(())
-                }
-            },
-            |guest_offset, bytes| map.push(ironwright_qcow2::Piece::Zero { guest_offset, bytes }),
-        );
+                Ok(())
+            }
+            L1Entry::Zero { guest_offset, bytes } => map.push(Piece::Zero { guest_offset, bytes }),
+        });
         drop(l1);
         match decoded {
             Err(FormatError::TooManyPieces { .. }) => return Ok(None),

@@ -28,20 +28,21 @@ impl Ring {
                 Some((start, run))
                     if *start + run.len() as u64 == at && run.len() + piece.len() <= RUN_BYTES =>
                 {
+                    let before = run.capacity();
                     run.extend_from_slice(piece);
+                    self.used += run.capacity() - before;
                 }
                 _ => {
                     self.runs.push_back((at, piece.to_vec()));
-                    self.used += RUN_COST;
+                    self.used += RUN_COST + piece.len();
                 }
             }
-            self.used += piece.len();
             at += piece.len() as u64;
         }
         while self.used > self.limit
             && let Some((_, run)) = self.runs.pop_front()
         {
-            self.used -= run.len() + RUN_COST;
+            self.used -= run.capacity() + RUN_COST;
         }
     }
 

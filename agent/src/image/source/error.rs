@@ -5,6 +5,12 @@ use ironwright_api::Blame;
 /// Why the bytes of an image cannot be had. URLs carry no credentials.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
+    /// Not an address this agent can use.
+    #[error("{url} is no http or https URL")]
+    BadUrl {
+        /// As given, without credentials.
+        url: String,
+    },
     /// No answer.
     #[error("no answer from {url}")]
     Unreachable {
@@ -117,7 +123,8 @@ impl SourceError {
             Self::Status { status, .. } => {
                 status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
             }
-            Self::Unusable { .. }
+            Self::BadUrl { .. }
+            | Self::Unusable { .. }
             | Self::NoRange { .. }
             | Self::Empty { .. }
             | Self::Long { .. }
@@ -129,7 +136,7 @@ impl SourceError {
     pub(in crate::image) fn blame(&self) -> Blame {
         match self {
             Self::Status { status, .. } if status.is_client_error() => Blame::Order,
-            Self::Empty { .. } => Blame::Order,
+            Self::BadUrl { .. } | Self::Empty { .. } => Blame::Order,
             Self::Status { .. }
             | Self::Unreachable { .. }
             | Self::Unusable { .. }
@@ -148,6 +155,7 @@ impl SourceError {
             Self::Status { status, .. } if status.is_client_error() => {
                 "check the URL in the order and who may read it".into()
             }
+            Self::BadUrl { .. } => "correct the URL in the order".into(),
             Self::Empty { .. } => "check the file behind the URL: it is empty".into(),
             Self::Unreachable { .. } => {
                 "check that the provisioning network reaches the image server, and its name and certificate".into()

@@ -45,7 +45,8 @@ impl MemoryDisk {
     pub(super) fn has_no_table(&self) -> bool {
         let content = self.content.lock().unwrap();
         let edge = content.len().min(1 << 20);
-        content[..edge].iter().chain(&content[content.len() - edge..]).all(|byte| *byte == 0)
+        let zeros = vec![0; edge];
+        content.starts_with(&zeros) && content.ends_with(&zeros)
     }
 
     pub(super) fn is_untouched(&self) -> bool {
@@ -71,9 +72,6 @@ impl MemoryDisk {
         let offset = usize::try_from(offset).unwrap();
         let mut content = self.content.lock().unwrap();
         content[offset..offset + bytes.len()].copy_from_slice(bytes);
-        if let Some(lie) = self.lie.filter(|lie| (offset..offset + bytes.len()).contains(lie)) {
-            content[lie] ^= 1;
-        }
     }
 }
 
@@ -100,6 +98,12 @@ impl BlockDevice for MemoryDisk {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         self.record(DiskOp::Write, offset, bytes.len() as u64)?;
         self.change(offset, bytes);
+        if let Some(lie) = self.lie {
+            let end = offset + bytes.len() as u64;
+            if (offset..end).contains(&(lie as u64)) {
+                self.content.lock().unwrap()[lie] ^= 1;
+            }
+        }
         Ok(())
     }
 

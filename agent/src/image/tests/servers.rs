@@ -39,6 +39,7 @@ pub(super) struct Reply {
     /// Length announced; none: chunked.
     pub(super) length: Option<usize>,
     pub(super) content_range: Option<String>,
+    pub(super) encoding: Option<&'static str>,
     /// The connection breaks after so many bytes.
     pub(super) cut: Option<usize>,
     /// Instead of breaking, it falls silent.
@@ -53,6 +54,7 @@ impl Reply {
             content: Bytes::new(),
             length: Some(0),
             content_range: None,
+            encoding: None,
             cut: None,
             hang: false,
         }
@@ -94,6 +96,7 @@ impl Reply {
         let pairs = [
             (header::ETAG, self.etag),
             (header::CONTENT_RANGE, self.content_range),
+            (header::CONTENT_ENCODING, self.encoding.map(str::to_owned)),
             (header::CONTENT_LENGTH, self.length.map(|length| length.to_string())),
         ];
         for (name, value) in pairs {
