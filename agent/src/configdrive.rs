@@ -1,7 +1,7 @@
 //! The config drive: JSON or base64(gzip(ISO)) to a file system labelled config-2, validated before, read back after.
 //!
 //! [`validate`] refuses what can be refused before a byte of the disk changes; [`build`] makes the file system in memory;
-//! [`write`] puts it into its partition. Fetching a URL is the caller's business. Contents may be secret: no error, log or
+//! [`write()`] puts it into its partition. Fetching a URL is the caller's business. Contents may be secret: no error, log or
 //! `Debug` output here shows them.
 
 mod error;

@@ -1,7 +1,7 @@
 //! Partition tables in memory: where the config drive goes and what is written last.
 //!
 //! [`plan`] is pure: it takes the sectors that the image writer held back and returns every byte that is still missing
-//! on the disk. [`commit`] puts them there, LBA 0 last, so that no cut leaves a bootable disk without its config drive.
+//! on the disk. [`commit()`] puts them there, LBA 0 last, so that no cut leaves a bootable disk without its config drive.
 //! It never looks inside file systems; an existing config drive is recognised by its GPT name only.
 
 pub(crate) mod bytes;

@@ -100,7 +100,9 @@ fn the_removable_path_becomes_the_first_entry_on_every_width_of_fat() {
 #[test]
 #[cfg_attr(target_arch = "aarch64", ignore = "loaders have other names there")]
 fn what_the_distributions_csv_names_wins_and_replaces_entries_of_that_label() {
-    let text = csv("\u{FEFF}shimx64.efi,debian,,This is the boot entry for debian\n");
+    // Longer than a cluster, so that the chain is followed.
+    let line = "\u{FEFF}shimx64.efi,debian,,This is the boot entry for debian\n";
+    let text = csv(&format!("{line}{}", "more.efi,more\n".repeat(500)));
     let files = [REMOVABLE, ("EFI/debian/BOOTX64.CSV", &text), ("EFI/debian/shimx64.efi", b"MZ")];
     let (disk, layout) = deployed(&files, 16);
     let root = firmware(&[

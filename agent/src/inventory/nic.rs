@@ -53,7 +53,7 @@ fn interface(tree: &Tree, name: String) -> Option<Interface> {
     // A bond gives its members its own address; theirs is kept here.
     let mac = tree.text(at("bonding_slave/perm_hwaddr")).or_else(|| tree.text(at("address")));
     let mac = mac.map(|mac| mac.to_ascii_lowercase());
-    // Ironic's agent leaves out addresses under fa: they are made up by its hypervisor's taps (wire.md A.8).
+    // Ironic's agent leaves out addresses under fa: hypervisors make them up for taps.
     if mac.as_ref().is_some_and(|mac| mac.starts_with("fa:")) {
         return None;
     }

@@ -64,6 +64,17 @@ fn the_stale_backup_is_removed_but_no_byte_of_a_partition() {
 }
 
 #[test]
+fn what_looks_like_a_backup_inside_a_partition_is_left_alone() {
+    let mut image = TestImage::gpt(512, 8 * MIB, &[(LINUX, 2048, 8 * 2048 - 34, "root")]);
+    let last_lba = (8 * 2048 - 1u64).to_le_bytes();
+    image.bytes[512 + 48..512 + 56].copy_from_slice(&last_lba);
+    image.bytes[1024 + 40..1024 + 48].copy_from_slice(&last_lba);
+    reseal(&mut image);
+    let layout = plan_with(&image.request(GIB, None)).unwrap();
+    assert_eq!(layout.tail, image.bytes[7 << 20..]);
+}
+
+#[test]
 fn an_image_as_large_as_the_disk_keeps_its_backup_where_it_was() {
     let image = TestImage::cloud(512, 8);
     let layout = plan_with(&image.request(8 * MIB, None)).unwrap();

@@ -1,4 +1,4 @@
-//! Expressions of hints: Ironic's operators (oslo.utils `specs_matcher`, restated in our reference, A.9).
+//! Expressions of hints: Ironic's operators (oslo.utils `specs_matcher`).
 
 use std::fmt;
 
