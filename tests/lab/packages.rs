@@ -305,21 +305,14 @@ impl Apt {
         if names.is_empty() {
             return Ok(());
         }
-        let root = nix::unistd::geteuid().is_root();
-        let program = if root { self.program("apt-get") } else { self.as_root() };
-        let program = program
+        let program = Program::as_root("apt-get")
+            .args(self.options())
             .args(["install", "--yes", "--no-install-recommends", "--no-remove"])
             .args(suite.into_iter().flat_map(|suite| ["-t", suite]))
             .args(names)
             .env("DEBIAN_FRONTEND", "noninteractive");
         program.run()?;
         Ok(())
-    }
-
-    fn as_root(&self) -> Program {
-        Program::new("sudo")
-            .args(["--non-interactive", "--preserve-env=DEBIAN_FRONTEND", "apt-get"])
-            .args(self.options())
     }
 
     fn kernel_package(&self, meta: &'static str) -> Result<String, PackageError> {

@@ -40,11 +40,27 @@ pub(crate) struct Program {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     folder: Option<PathBuf>,
+    visible: bool,
 }
 
 impl Program {
     pub(crate) fn new(name: impl AsRef<OsStr>) -> Self {
-        Self { args: vec![name.as_ref().to_owned()], env: Vec::new(), folder: None }
+        let args = vec![name.as_ref().to_owned()];
+        Self { args, env: Vec::new(), folder: None, visible: false }
+    }
+
+    /// The same with the rights of root: through sudo, without asking, where this process is not root.
+    pub(crate) fn as_root(name: impl AsRef<OsStr>) -> Self {
+        if nix::unistd::geteuid().is_root() {
+            return Self::new(name);
+        }
+        Self::new("sudo").args(["--non-interactive", "--preserve-env=DEBIAN_FRONTEND"]).arg(name)
+    }
+
+    /// What it writes to standard error goes to the terminal as it comes.
+    pub(crate) fn visible(mut self) -> Self {
+        self.visible = true;
+        self
     }
 
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -97,6 +113,9 @@ impl Program {
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        if self.visible {
+            command.stderr(Stdio::inherit());
+        }
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }

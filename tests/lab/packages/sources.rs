@@ -112,6 +112,23 @@ impl Sources {
     }
 }
 
+/// This machine's way to its mirrors, as lines of an apt configuration: proxies, and whether dates of archives are checked.
+///
+/// # Errors
+/// [`SourcesError::Command`].
+pub fn transport_options() -> Result<String, SourcesError> {
+    Ok(transport(&Program::new("apt-config").arg("dump").run()?))
+}
+
+fn transport(dump: &str) -> String {
+    let wanted = |line: &&str| {
+        ["Acquire::http::", "Acquire::https::", "Acquire::Check-"]
+            .iter()
+            .any(|start| line.starts_with(start))
+    };
+    dump.lines().filter(wanted).map(|line| format!("{line}\n")).collect()
+}
+
 fn line(mirror: &Mirror, suite: &str) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -160,6 +177,16 @@ mod tests {
     #[test]
     fn a_machine_without_a_source_for_its_release_is_refused() {
         assert!(matches!(Sources::parse("trixie", TARGETS), Err(SourcesError::NoMirror { .. })));
+    }
+
+    #[test]
+    fn proxies_and_date_checks_are_carried_on_and_nothing_else() {
+        let dump = "APT::Architecture \"amd64\";\nAcquire::http::Proxy \"http://proxy.example:3128\";\n\
+            Acquire::Check-Date \"false\";\nAcquire::Languages \"\";\nDPkg::Post-Invoke:: \"rm\";\n";
+        assert_eq!(
+            transport(dump),
+            "Acquire::http::Proxy \"http://proxy.example:3128\";\nAcquire::Check-Date \"false\";\n"
+        );
     }
 
     #[test]

@@ -1,0 +1,62 @@
+//! Our own programs, built by cargo.
+
+use std::path::PathBuf;
+
+use super::command::Program;
+use super::{ArtifactError, workspace};
+
+/// The agent as it is in the ramdisk: static, optimised.
+pub(super) fn agent() -> Result<PathBuf, ArtifactError> {
+    // With a named target the flags apply to the agent only, not to build scripts and macros.
+    let program = build("ironwright-agent")
+        .args(["--release", "--target", "x86_64-unknown-linux-gnu"])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    executable("ironwright-agent", &program.run()?)
+}
+
+/// The coordinator, for development.
+pub(super) fn coordinator() -> Result<PathBuf, ArtifactError> {
+    executable("ironwright-coordinator", &build("ironwright-coordinator").run()?)
+}
+
+fn build(package: &str) -> Program {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    Program::new(cargo)
+        .args([
+            "build",
+            "--quiet",
+            "--message-format=json-render-diagnostics",
+            "--package",
+            package,
+        ])
+        .folder(&workspace())
+        .visible()
+}
+
+/// The program called `name` in cargo's report, one JSON object a line.
+fn executable(name: &'static str, report: &str) -> Result<PathBuf, ArtifactError> {
+    let messages = report.lines().filter_map(|line| serde_json::from_str(line).ok());
+    messages
+        .filter(|message: &serde_json::Value| message["target"]["name"] == name)
+        .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .next_back()
+        .ok_or(ArtifactError::NoProgram(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_is_where_cargo_says_it_is() {
+        let report = r#"{"reason":"compiler-artifact","target":{"name":"ironwright_agent"},"executable":null}
+{"reason":"compiler-artifact","target":{"name":"ironwright-agent"},"executable":"/t/release/ironwright-agent"}
+{"reason":"build-finished","success":true}
+"#;
+        assert_eq!(
+            executable("ironwright-agent", report).unwrap(),
+            PathBuf::from("/t/release/ironwright-agent")
+        );
+        assert!(executable("ironwright-coordinator", report).is_err());
+    }
+}
