@@ -250,77 +250,31 @@ mod tests {
         settings
     }
 
+    /// What a machine is told that came with this `Host` header: the address of the files, and the agent's.
+    fn told(settings: &Settings, host: &'static str) -> [String; 2] {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, HeaderValue::from_static(host));
+        [plain_base(settings, &headers), agent_base(settings, &headers)]
+    }
+
     #[test]
     fn machines_are_told_the_address_they_can_reach() {
-        for (listen, tls, advertise, host, plain, agent) in [
-            (
-                "172.22.0.1:6386",
-                None,
-                None,
-                "x",
-                "http://172.22.0.1:6386",
-                "http://172.22.0.1:6386",
-            ),
-            (
-                "172.22.0.1:6386",
-                Some("172.22.0.1:6387"),
-                None,
-                "x",
-                "http://172.22.0.1:6386",
-                "https://172.22.0.1:6387",
-            ),
-            (
-                "0.0.0.0:6386",
-                None,
-                None,
-                "10.0.2.2:6386",
-                "http://10.0.2.2:6386",
-                "http://10.0.2.2:6386",
-            ),
-            (
-                "[::]:6386",
-                None,
-                None,
-                "[fd00::1]:6386",
-                "http://[fd00::1]:6386",
-                "http://[fd00::1]:6386",
-            ),
-            (
-                "0.0.0.0:6386",
-                Some("0.0.0.0:6387"),
-                Some("pxe.example"),
-                "x",
-                "http://pxe.example:6386",
-                "https://pxe.example:6387",
-            ),
-            (
-                "127.0.0.1:6386",
-                None,
-                Some("fd00::1"),
-                "x",
-                "http://[fd00::1]:6386",
-                "http://[fd00::1]:6386",
-            ),
-            (
-                "0.0.0.0:6386",
-                None,
-                None,
-                "evil/x",
-                "http://localhost:6386",
-                "http://localhost:6386",
-            ),
+        for (listen, advertise, host, expected) in [
+            ("172.22.0.1:6386", None, "x", "http://172.22.0.1:6386"),
+            ("0.0.0.0:6386", None, "10.0.2.2:6386", "http://10.0.2.2:6386"),
+            ("[::]:6386", None, "[fd00::1]:6386", "http://[fd00::1]:6386"),
+            ("127.0.0.1:6386", Some("fd00::1"), "x", "http://[fd00::1]:6386"),
+            ("0.0.0.0:6386", None, "evil/x", "http://localhost:6386"),
         ] {
-            let settings = settings(listen, tls, advertise);
-            let mut headers = HeaderMap::new();
-            headers.insert(HOST, HeaderValue::from_static(host));
-            assert_eq!(
-                (
-                    plain_base(&settings, &headers).as_str(),
-                    agent_base(&settings, &headers).as_str()
-                ),
-                (plain, agent)
-            );
+            let told = told(&settings(listen, None, advertise), host);
+            assert_eq!(told, [expected, expected], "{listen} {advertise:?} {host}");
         }
+    }
+
+    #[test]
+    fn agents_are_sent_to_the_tls_listener_where_there_is_one() {
+        let settings = settings("0.0.0.0:6386", Some("0.0.0.0:6387"), Some("pxe.example"));
+        assert_eq!(told(&settings, "x"), ["http://pxe.example:6386", "https://pxe.example:6387"]);
     }
 
     #[test]

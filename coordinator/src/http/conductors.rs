@@ -44,12 +44,10 @@ pub async fn list(
     query.only(&PARAMETERS, version)?;
     let detail = query.flag("detail")?.unwrap_or(false);
     let mut shown = shown(&base);
-    if !detail {
-        if let Some(object) = shown.as_object_mut() {
-            object.retain(|key, _| {
-                matches!(key.as_str(), "hostname" | "conductor_group" | "alive" | "links")
-            });
-        }
+    if !detail && let Some(object) = shown.as_object_mut() {
+        object.retain(|key, _| {
+            matches!(key.as_str(), "hostname" | "conductor_group" | "alive" | "links")
+        });
     }
     Ok(Json(json!({"conductors": [shown]})))
 }

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Uri};
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument as _;
@@ -34,11 +35,17 @@ async fn outermost(mut request: Request, next: Next) -> Response {
     if let Some(uri) = without_slash(request.uri()) {
         *request.uri_mut() = uri;
     }
+    let foreign = is_foreign(request.headers());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     async move {
         let start = Instant::now();
-        let mut response = next.run(request).await;
+        let mut response = if foreign {
+            ApiError::Forbidden("Requests from pages of other sites are refused.".into())
+                .into_response()
+        } else {
+            next.run(request).await
+        };
         let (status, duration_ms) = (response.status().as_u16(), start.elapsed().as_millis());
         tracing::debug!(%method, path, status, duration_ms, "{method} {path}: {status}");
         if let Ok(id) = HeaderValue::from_str(&id) {
@@ -50,6 +57,17 @@ async fn outermost(mut request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
+}
+
+/// Whether a browser sent this for a page of another site. There is no password on loopback, and a browser there must not become
+/// a stranger's hand.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else {
+        return false;
+    };
+    let site =
+        origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|origin| origin.1);
+    site.is_none() || site != headers.get(HOST).and_then(|host| host.to_str().ok())
 }
 
 /// The same address without the slash at the end of its path; none when there is none.
@@ -71,6 +89,24 @@ pub(super) async fn since(minor: u16, version: Version, request: Request, next: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_of_another_site_is_told_from_our_own_and_from_programs() {
+        for (origin, foreign) in [
+            (None, false),
+            (Some("http://127.0.0.1:6385"), false),
+            (Some("https://evil.example"), true),
+            (Some("http://127.0.0.1:8000"), true),
+            (Some("null"), true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, HeaderValue::from_static("127.0.0.1:6385"));
+            if let Some(origin) = origin {
+                headers.insert(ORIGIN, HeaderValue::from_static(origin));
+            }
+            assert_eq!(is_foreign(&headers), foreign, "{origin:?}");
+        }
+    }
 
     #[test]
     fn trailing_slashes_go_and_the_query_stays() {

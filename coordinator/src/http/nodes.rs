@@ -272,32 +272,32 @@ mod tests {
 
     use super::*;
 
-    fn made(body: Value, version: u16) -> Result<Node, ApiError> {
-        created(&body, Version(version), Timestamp::UNIX_EPOCH)
+    fn made(body: &Value, version: u16) -> Result<Node, ApiError> {
+        created(body, Version(version), Timestamp::UNIX_EPOCH)
     }
 
     #[test]
     fn a_new_node_begins_where_its_version_says() {
         assert_eq!(
-            made(json!({"driver": "ipmi"}), 10).unwrap().provision_state,
+            made(&json!({"driver": "ipmi"}), 10).unwrap().provision_state,
             ProvisionState::Available
         );
         assert_eq!(
-            made(json!({"driver": "ipmi"}), 11).unwrap().provision_state,
+            made(&json!({"driver": "ipmi"}), 11).unwrap().provision_state,
             ProvisionState::Enroll
         );
     }
 
     #[test]
     fn every_problem_of_a_body_is_named_at_once() {
-        let text = made(json!({"nam": "x", "id": 1, "name": "a b", "driver": "agent_ipmitool", "properties": 5}), 110)
+        let text = made(&json!({"nam": "x", "id": 1, "name": "a b", "driver": "agent_ipmitool", "properties": 5}), 110)
             .unwrap_err()
             .to_string();
         for part in ["'nam', 'id'", "'a b'", "'ipmi'", "properties must be an object"] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(
-            made(json!({}), 110)
+            made(&json!({}), 110)
                 .unwrap_err()
                 .to_string()
                 .contains("'driver' is a required property")
@@ -307,10 +307,10 @@ mod tests {
     #[test]
     fn a_field_newer_than_the_version_is_not_acceptable() {
         assert!(matches!(
-            made(json!({"driver": "ipmi", "owner": "x"}), 49),
+            made(&json!({"driver": "ipmi", "owner": "x"}), 49),
             Err(ApiError::TooNew(_))
         ));
-        assert!(made(json!({"driver": "ipmi", "owner": "x"}), 50).is_ok());
+        assert!(made(&json!({"driver": "ipmi", "owner": "x"}), 50).is_ok());
     }
 
     #[test]

@@ -146,7 +146,7 @@ fn status_field(node: &Node, name: &str) -> Value {
         "provision_updated_at" => node.provision_updated_at.map(time).into(),
         "power_state" => plain(node.power_state),
         "target_power_state" => plain(node.target_power_state),
-        "last_error" => node.last_error.as_deref().map(unmasked_text).into(),
+        "last_error" => node.last_error.as_deref().map(masked_text).into(),
         "maintenance" => Value::from(node.maintenance),
         "maintenance_reason" => plain(&node.maintenance_reason),
         "fault" => plain(&node.fault),
@@ -183,7 +183,7 @@ fn masked(object: &Object) -> Value {
 }
 
 /// Passwords inside URLs of a sentence, masked word by word.
-fn unmasked_text(text: &str) -> String {
+fn masked_text(text: &str) -> String {
     text.split(' ')
         .map(|word| without_password(word).unwrap_or_else(|| word.to_owned()))
         .collect::<Vec<_>>()

@@ -173,7 +173,8 @@ fn optional_uuid(name: &str, value: &Value) -> Result<Option<Uuid>, String> {
     let wrong = || format!("{name} must be a UUID or null.");
     match value {
         Value::Null => Ok(None),
-        _ => value.as_str().and_then(|text| Uuid::try_parse(text).ok()).map(Some).ok_or_else(wrong),
+        Value::String(text) => Uuid::try_parse(text).map(Some).map_err(|_| wrong()),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => Err(wrong()),
     }
 }
 
@@ -195,7 +196,7 @@ pub(crate) fn flag(name: &str, value: &Value) -> Result<bool, String> {
         Value::Bool(flag) => return Ok(*flag),
         Value::Null => return Ok(false),
         Value::String(word) => word.to_lowercase(),
-        _ => value.to_string(),
+        Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
     };
     truth(&word).ok_or_else(|| format!("{name} must be true or false."))
 }

@@ -103,10 +103,10 @@ pub fn local(node: &Node, around: &Surroundings<'_>) -> Report {
             report.problem("deploy", problem);
         }
     }
-    if let Some(drive) = node.instance_info.get("configdrive") {
-        if let Err(problem) = configdrive(drive) {
-            report.problem("deploy", problem);
-        }
+    if let Some(drive) = node.instance_info.get("configdrive")
+        && let Err(problem) = configdrive(drive)
+    {
+        report.problem("deploy", problem);
     }
     hints(node, &mut report);
     if around.insecure_plain_http {
@@ -150,16 +150,19 @@ fn boot(node: &Node, around: &Surroundings<'_>, report: &mut Report) {
         }
     }
     match (kernel, ramdisk) {
+        // A fake machine loads nothing.
+        (None, None) if node.driver == "fake-hardware" => {}
         (None, None) => {
             for problem in around.ramdisk_problems {
                 report.problem("boot", problem.clone());
             }
         }
         (Some(_), None) => {
-            report.problem("boot", missing("deploy ramdisk", node, &["driver_info.deploy_ramdisk"]))
+            report
+                .problem("boot", missing("deploy ramdisk", node, &["driver_info.deploy_ramdisk"]));
         }
         (None, Some(_)) => {
-            report.problem("boot", missing("deploy ramdisk", node, &["driver_info.deploy_kernel"]))
+            report.problem("boot", missing("deploy ramdisk", node, &["driver_info.deploy_kernel"]));
         }
         (Some(_), Some(_)) => {}
     }
@@ -203,11 +206,11 @@ fn boot_mode_problem(node: &Node) -> Option<String> {
             .find(|pair| pair.0 == "boot_mode")?
             .1
             .to_owned(),
-        Value::Object(object) => match object.get("boot_mode")? {
-            Value::String(mode) => mode.clone(),
-            other => other.to_string(),
-        },
-        _ => {
+        Value::Object(object) => {
+            let mode = object.get("boot_mode")?;
+            mode.as_str().map_or_else(|| mode.to_string(), str::to_owned)
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
             return Some(
                 "properties.capabilities must be text like 'boot_mode:uefi' or an object.".into(),
             );

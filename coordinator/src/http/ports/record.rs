@@ -151,7 +151,7 @@ pub(super) fn changed(port: &Port, operations: &[Operation]) -> Result<Port, Api
             match value.as_str().and_then(|text| Uuid::try_parse(text).ok()) {
                 Some(uuid) => node_uuid = uuid,
                 None => {
-                    problems.push(format!("Expected a UUID for node_uuid but received {value}."))
+                    problems.push(format!("Expected a UUID for node_uuid but received {value}."));
                 }
             }
         } else {

@@ -19,12 +19,11 @@ pub(super) fn problems(info: &Object) -> Vec<String> {
             missing.join(", ")
         ));
     }
-    if let Some(address) = info.get("ipmi_address").filter(|value| !value.is_null()) {
-        if !address.as_str().is_some_and(is_host) {
-            problems.push(format!(
-                "ipmi_address must be an IP address or a host name; it is {address}."
-            ));
-        }
+    if let Some(address) = info.get("ipmi_address").filter(|value| !value.is_null())
+        && !address.as_str().is_some_and(is_host)
+    {
+        problems
+            .push(format!("ipmi_address must be an IP address or a host name; it is {address}."));
     }
     // 16 bytes of user name and 20 of password: IPMI 2.0, sections 13.20 and 22.30.
     for (key, limit) in [("ipmi_username", 16), ("ipmi_password", 20)] {
@@ -48,25 +47,23 @@ fn options(info: &Object) -> Vec<String> {
             "ipmi_cipher_suite must be 17 or 3; the other suites are not supported.".to_owned(),
         );
     }
-    if let Some(level) = info.get("ipmi_priv_level").filter(|value| !value.is_null()) {
-        if !matches!(level.as_str(), Some("ADMINISTRATOR" | "OPERATOR" | "USER" | "CALLBACK")) {
-            problems.push(
-                "ipmi_priv_level must be ADMINISTRATOR, OPERATOR, USER or CALLBACK.".to_owned(),
-            );
-        }
+    if let Some(level) = info.get("ipmi_priv_level").filter(|value| !value.is_null())
+        && !matches!(level.as_str(), Some("ADMINISTRATOR" | "OPERATOR" | "USER" | "CALLBACK"))
+    {
+        problems
+            .push("ipmi_priv_level must be ADMINISTRATOR, OPERATOR, USER or CALLBACK.".to_owned());
     }
-    if let Some(version) = info.get("ipmi_protocol_version").filter(|value| !value.is_null()) {
-        if as_text(version) != "2.0" {
-            problems.push(
-                "ipmi_protocol_version must be 2.0; IPMI 1.5 sends passwords unprotected."
-                    .to_owned(),
-            );
-        }
+    if let Some(version) = info.get("ipmi_protocol_version").filter(|value| !value.is_null())
+        && as_text(version) != "2.0"
+    {
+        problems.push(
+            "ipmi_protocol_version must be 2.0; IPMI 1.5 sends passwords unprotected.".to_owned(),
+        );
     }
-    if let Some(bridging) = info.get("ipmi_bridging").filter(|value| !value.is_null()) {
-        if bridging.as_str() != Some("no") {
-            problems.push("ipmi_bridging must be no; bridging is not supported.".to_owned());
-        }
+    if let Some(bridging) = info.get("ipmi_bridging").filter(|value| !value.is_null())
+        && bridging.as_str() != Some("no")
+    {
+        problems.push("ipmi_bridging must be no; bridging is not supported.".to_owned());
     }
     if let Some(key) = info.get("ipmi_hex_kg_key").filter(|value| !value.is_null()) {
         let good = key.as_str().is_some_and(|key| {
