@@ -18,7 +18,10 @@ pub fn due(node: &Node, settings: &Settings) -> Option<Timestamp> {
     if node.power_request.is_some() || node.provision_state.is_busy() {
         return Some(AT_ONCE);
     }
-    let work = node.work.as_ref()?;
+    let Some(work) = &node.work else {
+        // Waiting for work that is not there cannot happen; should it, it must end.
+        return node.provision_state.is_waiting().then_some(AT_ONCE);
+    };
     match work.phase {
         Phase::StartRamdisk | Phase::Finish | Phase::Abandon => Some(AT_ONCE),
         Phase::Working if work.outcome.is_some() => Some(AT_ONCE),
@@ -122,7 +125,8 @@ mod tests {
         node.work = None;
         for state in ProvisionState::ALL {
             node.provision_state = state;
-            assert_eq!(due(&node, &settings).is_some(), state.is_busy(), "{state}");
+            let busy = state.is_busy() || state.is_waiting();
+            assert_eq!(due(&node, &settings).is_some(), busy, "{state}");
         }
     }
 }
