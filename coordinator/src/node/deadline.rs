@@ -71,10 +71,8 @@ pub fn waiting(
     let stored = work.boot.last_heartbeat.unwrap_or(work.since).max(work.since).max(heard_since);
     let heartbeat = pulse.map_or(stored, |pulse| pulse.last_heartbeat.max(stored));
     let progress = pulse.map_or(stored, |pulse| pulse.last_progress.max(work.since));
-    let patience = match node.provision_state {
-        ProvisionState::WaitCallBack => limits.deploy,
-        _ => limits.clean,
-    };
+    let deploys = node.provision_state == ProvisionState::WaitCallBack;
+    let patience = if deploys { limits.deploy } else { limits.clean };
     let silence = wait(For::NextHeartbeat, heartbeat, limits.agent_silent);
     let standstill = wait(For::Progress, progress, patience);
     if silence.until <= standstill.until { silence } else { standstill }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{BmcError, Command};
+use super::Command;
 use crate::app::{App, Change, Severity, chain};
 use crate::node::{Node, PowerState, ProvisionState};
 use crate::store::{NodeFilter, StoreError};
@@ -210,12 +210,15 @@ mod tests {
 
     use super::*;
     use crate::node::tests::node_with;
-    use crate::power::{Answer, Bmc, BootDevice, Performed, Power};
+    use crate::power::{Answer, Bmc, BmcError, BootDevice, Performed, Power};
     use crate::settings::Settings;
     use crate::store::memory::Memory;
 
+    /// The real power (none: silent), whether commands have an effect, and what was sent.
+    type Script = (Option<PowerState>, bool, Vec<Command>);
+
     #[derive(Debug, Clone)]
-    struct Scripted(Arc<Mutex<(Option<PowerState>, bool, Vec<Command>)>>);
+    struct Scripted(Arc<Mutex<Script>>);
 
     impl Bmc for Scripted {
         fn power_state(&self) -> Answer<'_, PowerState> {

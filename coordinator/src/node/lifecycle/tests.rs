@@ -24,7 +24,7 @@ fn rows() -> String {
                 text.push_str(&format!(
                     "{state} | {event} | {} | {target} | {}\n",
                     to.state,
-                    effects.join(" ")
+                    if effects.is_empty() { "-".to_owned() } else { effects.join(" ") }
                 ));
             }
         }

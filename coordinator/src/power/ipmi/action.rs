@@ -101,23 +101,16 @@ impl Action<'_> {
     ) -> Result<Performed, Trouble> {
         let mut performed = Performed::default();
         for command in commands {
-            match command {
-                Command::On => {
-                    performed.power =
-                        Some(self.reach(chassis, true, Control::On, self.change).await?)
-                }
-                Command::Off => {
-                    performed.power =
-                        Some(self.reach(chassis, false, Control::Off, self.change).await?)
-                }
-                Command::SoftOff => {
-                    performed.power =
-                        Some(self.reach(chassis, false, Control::SoftOff, SOFT_OFF).await?);
-                }
+            let (on, control, patience) = match command {
+                Command::On => (true, Control::On, self.change),
+                Command::Off => (false, Control::Off, self.change),
+                Command::SoftOff => (false, Control::SoftOff, SOFT_OFF),
                 Command::Boot(boot) => {
-                    performed.remarks.extend(self.set_boot(chassis, *boot).await?)
+                    performed.remarks.extend(self.set_boot(chassis, *boot).await?);
+                    continue;
                 }
-            }
+            };
+            performed.power = Some(self.reach(chassis, on, control, patience).await?);
         }
         Ok(performed)
     }

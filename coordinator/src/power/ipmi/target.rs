@@ -72,6 +72,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better with json! at every call")]
     fn read(info: Value) -> Result<Target, BmcError> {
         from_driver_info(info.as_object().unwrap())
     }
