@@ -312,6 +312,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// A node of driver `fake-hardware` with this `instance_info`.
+    #[expect(clippy::needless_pass_by_value, reason = "reads better with json! at every call")]
     pub(crate) fn node_with(instance_info: Value) -> Node {
         let mut node: Node = serde_json::from_value(json!({
             "uuid": Uuid::now_v7(),

@@ -7,6 +7,7 @@
 mod decide;
 mod perform;
 mod scheduler;
+mod settle;
 #[cfg(test)]
 mod tests;
 mod wording;
@@ -41,10 +42,10 @@ pub async fn look(app: &App, uuid: Uuid) -> Result<(), StoreError> {
             app.live.started(),
             app.clock.now(),
         );
-        match todo {
-            Todo::Nothing => return Ok(()),
-            todo => perform::perform(app, &node, todo).await?,
+        if todo == Todo::Nothing {
+            return Ok(());
         }
+        perform::perform(app, &node, todo).await?;
     }
     tracing::error!(node = %uuid, "node {uuid}: {TURNS} things done without coming to rest; going on later");
     Ok(())

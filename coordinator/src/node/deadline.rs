@@ -18,7 +18,10 @@ pub fn due(node: &Node, settings: &Settings) -> Option<Timestamp> {
     if node.power_request.is_some() || node.provision_state.is_busy() {
         return Some(AT_ONCE);
     }
-    let work = node.work.as_ref()?;
+    let Some(work) = &node.work else {
+        // Waiting for work that is not there cannot happen; should it, it must end.
+        return node.provision_state.is_waiting().then_some(AT_ONCE);
+    };
     match work.phase {
         Phase::StartRamdisk | Phase::Finish | Phase::Abandon => Some(AT_ONCE),
         Phase::Working if work.outcome.is_some() => Some(AT_ONCE),
@@ -68,10 +71,8 @@ pub fn waiting(
     let stored = work.boot.last_heartbeat.unwrap_or(work.since).max(work.since).max(heard_since);
     let heartbeat = pulse.map_or(stored, |pulse| pulse.last_heartbeat.max(stored));
     let progress = pulse.map_or(stored, |pulse| pulse.last_progress.max(work.since));
-    let patience = match node.provision_state {
-        ProvisionState::WaitCallBack => limits.deploy,
-        _ => limits.clean,
-    };
+    let deploys = node.provision_state == ProvisionState::WaitCallBack;
+    let patience = if deploys { limits.deploy } else { limits.clean };
     let silence = wait(For::NextHeartbeat, heartbeat, limits.agent_silent);
     let standstill = wait(For::Progress, progress, patience);
     if silence.until <= standstill.until { silence } else { standstill }
@@ -122,7 +123,8 @@ mod tests {
         node.work = None;
         for state in ProvisionState::ALL {
             node.provision_state = state;
-            assert_eq!(due(&node, &settings).is_some(), state.is_busy(), "{state}");
+            let busy = state.is_busy() || state.is_waiting();
+            assert_eq!(due(&node, &settings).is_some(), busy, "{state}");
         }
     }
 }

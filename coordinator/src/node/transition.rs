@@ -54,12 +54,10 @@ pub fn apply(node: &mut Node, event: Event, asked: &Asked<'_>) -> Result<(), Tra
         Target::Clear => node.target_provision_state = None,
         Target::Set(state) => node.target_provision_state = Some(state),
     }
-    match event {
-        Event::Asked(Verb::Abort) => {
-            node.last_error = Some(format!("{} was aborted by request.", what(transition.state)));
-        }
-        Event::Asked(_) => node.last_error = None,
-        _ => {}
+    if event == Event::Asked(Verb::Abort) {
+        node.last_error = Some(format!("{} was aborted by request.", what(transition.state)));
+    } else if matches!(event, Event::Asked(_)) {
+        node.last_error = None;
     }
     if let Some(order) = deploy {
         begin(node, order, asked.now);
@@ -71,10 +69,12 @@ pub fn apply(node: &mut Node, event: Event, asked: &Asked<'_>) -> Result<(), Tra
 }
 
 fn what(state: ProvisionState) -> &'static str {
-    match state {
-        ProvisionState::CleanFailed => "Cleaning",
-        ProvisionState::InspectFailed => "Inspection",
-        _ => "Deployment",
+    if state == ProvisionState::CleanFailed {
+        "Cleaning"
+    } else if state == ProvisionState::InspectFailed {
+        "Inspection"
+    } else {
+        "Deployment"
     }
 }
 
@@ -94,8 +94,7 @@ fn perform(node: &mut Node, effect: Effect, asked: &Asked<'_>) {
         }
         Effect::FinishWork => enter(node, Phase::Finish, asked.now),
         Effect::AbandonWork => enter(node, Phase::Abandon, asked.now),
-        Effect::ForgetWork => forget(node),
-        Effect::TearDown => forget(node),
+        Effect::ForgetWork | Effect::TearDown => forget(node),
         Effect::MarkCleanFailure => {
             if !node.clean_step.is_empty() {
                 node.maintenance = true;

@@ -95,3 +95,90 @@ impl Scheduler {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use serde_json::json;
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::node::tests::node_with;
+    use crate::node::{Node, PowerState, ProvisionState};
+    use crate::power::{Answer, Bmc, BmcError, BootDevice, Command, Performed, Power};
+    use crate::settings::Settings;
+    use crate::store::memory::Memory;
+
+    /// Counts the calls that are inside at once; each waits until it is let out.
+    #[derive(Debug, Default)]
+    struct Gate {
+        inside: AtomicUsize,
+        most: AtomicUsize,
+        entered: Notify,
+        out: Notify,
+    }
+
+    #[derive(Debug, Clone)]
+    struct Gated(Arc<Gate>);
+
+    impl Bmc for Gated {
+        fn power_state(&self) -> Answer<'_, PowerState> {
+            Box::pin(async {
+                let inside = self.0.inside.fetch_add(1, Ordering::SeqCst) + 1;
+                self.0.most.fetch_max(inside, Ordering::SeqCst);
+                self.0.entered.notify_one();
+                self.0.out.notified().await;
+                self.0.inside.fetch_sub(1, Ordering::SeqCst);
+                Ok(PowerState::On)
+            })
+        }
+        fn perform<'a>(&'a self, _commands: &'a [Command]) -> Answer<'a, Performed> {
+            Box::pin(async { Ok(Performed::default()) })
+        }
+        fn boot_device(&self) -> Answer<'_, (Option<BootDevice>, Option<bool>)> {
+            Box::pin(async { Ok((None, None)) })
+        }
+    }
+
+    impl Power for Gated {
+        fn bmc(&self, _node: &Node) -> Result<Arc<dyn Bmc>, BmcError> {
+            Ok(Arc::new(self.clone()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_is_worked_on_by_one_task_at_a_time_and_other_nodes_meanwhile() {
+        let gate = Arc::new(Gate::default());
+        let power = Arc::new(Gated(gate.clone()));
+        let app = App::new(Arc::new(Memory::default()), Arc::new(Settings::default()), power);
+        let mut nodes = Vec::new();
+        for name in ["one", "two"] {
+            let mut node = node_with(json!({}));
+            node.name = Some(name.to_owned());
+            node.provision_state = ProvisionState::Verifying;
+            nodes.push(app.store.create_node(&node).await.unwrap());
+        }
+        let stop = CancellationToken::new();
+        let scheduler = tokio::spawn(run(app.clone(), stop.clone()));
+        for (node, inside) in [(0, 1), (0, 1), (1, 2)] {
+            app.waker.wake(nodes[node].uuid);
+            if gate.inside.load(Ordering::SeqCst) < inside {
+                gate.entered.notified().await;
+            }
+        }
+        stop.cancel();
+        gate.out.notify_waiters();
+        scheduler.await.unwrap();
+        assert_eq!(gate.most.load(Ordering::SeqCst), 2);
+        for node in nodes {
+            let node = app.store.node(&node.uuid.to_string()).await.unwrap().unwrap();
+            assert_eq!(
+                node.provision_state,
+                ProvisionState::Manageable,
+                "stopping waits for what is begun"
+            );
+        }
+    }
+}

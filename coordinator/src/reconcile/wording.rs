@@ -47,10 +47,12 @@ fn reached(node: &Node) -> &'static str {
 
 /// Ironic's timeout text, then the reason and what to do.
 pub(super) fn timeout(node: &Node, reason: &str) -> String {
-    let ironic = match node.provision_state {
-        ProvisionState::CleanWait => "Timeout reached while cleaning the node".to_owned(),
-        ProvisionState::InspectWait => "Timeout reached while inspecting the node".to_owned(),
-        _ => format!("Timeout reached while waiting for callback for node {}", node.uuid),
+    let ironic = if node.provision_state == ProvisionState::CleanWait {
+        "Timeout reached while cleaning the node".to_owned()
+    } else if node.provision_state == ProvisionState::InspectWait {
+        "Timeout reached while inspecting the node".to_owned()
+    } else {
+        format!("Timeout reached while waiting for callback for node {}", node.uuid)
     };
     let attempts = node.work.as_ref().map_or(0, |work| work.order.attempt);
     let boots = if attempts == 1 { "boot".to_owned() } else { format!("{attempts} boots") };

@@ -66,7 +66,7 @@ impl Identity {
         let files =
             (settings.state_dir.join("tls-key.pem"), settings.state_dir.join("tls-cert.pem"));
         if !files.0.exists() && !files.1.exists() {
-            let (key, certificate) = make(names(settings))?;
+            let (key, certificate) = make(&names(settings))?;
             write(&files.0, &key)?;
             write(&files.1, &certificate)?;
         }
@@ -121,16 +121,16 @@ fn names(settings: &Settings) -> Vec<String> {
 }
 
 /// Key and certificate as PEM. Not a certificate authority: rustls refuses those as a server's own.
-fn make(names: Vec<String>) -> Result<(String, String), IdentityError> {
+fn make(names: &[String]) -> Result<(String, String), IdentityError> {
     let generate = || -> Result<(String, String), rcgen::Error> {
         let key = KeyPair::generate()?;
-        let mut parameters = CertificateParams::new(names.clone())?;
+        let mut parameters = CertificateParams::new(names)?;
         parameters.distinguished_name = DistinguishedName::new();
         parameters.distinguished_name.push(DnType::CommonName, "Ironwright coordinator");
         let certificate = parameters.self_signed(&key)?;
         Ok((key.serialize_pem(), certificate.pem()))
     };
-    generate().map_err(|source| IdentityError::Make { names: names.clone(), source })
+    generate().map_err(|source| IdentityError::Make { names: names.to_vec(), source })
 }
 
 fn write(path: &Path, text: &str) -> Result<(), IdentityError> {

@@ -41,7 +41,7 @@ impl Memory {
     }
 }
 
-fn duplicate(what: &'static str, value: impl ToString) -> StoreError {
+fn duplicate(what: &'static str, value: &dyn ToString) -> StoreError {
     StoreError::Duplicate { what, value: value.to_string() }
 }
 
@@ -54,7 +54,7 @@ impl Inner {
             if let Some(instance) =
                 node.instance_uuid.filter(|_| other.instance_uuid == node.instance_uuid)
             {
-                return Err(duplicate("instance uuid", instance));
+                return Err(duplicate("instance uuid", &instance));
             }
         }
         Ok(())
@@ -120,7 +120,7 @@ impl Store for Memory {
     fn create_node<'a>(&'a self, node: &'a Node) -> Answer<'a, Node> {
         self.answer(|inner| {
             if inner.nodes.iter().any(|(other, _)| other.uuid == node.uuid) {
-                return Err(duplicate("node uuid", node.uuid));
+                return Err(duplicate("node uuid", &node.uuid));
             }
             inner.check_unique(node)?;
             let node = Node { version: 1, ..node.clone() };
@@ -199,7 +199,7 @@ impl Store for Memory {
     fn create_port<'a>(&'a self, port: &'a Port) -> Answer<'a, ()> {
         self.answer(|inner| {
             if inner.ports.iter().any(|other| other.uuid == port.uuid) {
-                return Err(duplicate("port uuid", port.uuid));
+                return Err(duplicate("port uuid", &port.uuid));
             }
             inner.check_address(port)?;
             inner.ports.push(port.clone());

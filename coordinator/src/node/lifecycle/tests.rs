@@ -1,1 +1,161 @@
 //! The table, row by row, and what must hold on every path.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Every row: state, event, new state, new target (`=` stays, `-` cleared), effects.
+const ROWS: &str = include_str!("rows.txt");
+
+fn rows() -> String {
+    let mut text = String::new();
+    for state in ProvisionState::ALL {
+        for event in Event::all() {
+            if let Ok(to) = next(state, event) {
+                let target = match to.target {
+                    Target::Keep => "=",
+                    Target::Clear => "-",
+                    Target::Set(target) => target.text(),
+                };
+                let effects: Vec<String> =
+                    to.effects.iter().map(|effect| format!("{effect:?}")).collect();
+                text.push_str(&format!(
+                    "{state} | {event} | {} | {target} | {}\n",
+                    to.state,
+                    if effects.is_empty() { "-".to_owned() } else { effects.join(" ") }
+                ));
+            }
+        }
+    }
+    text
+}
+
+#[test]
+fn the_table_is_the_one_in_the_file() {
+    let found = rows();
+    assert!(found == ROWS, "rows.txt differs from the table, which is now:\n{found}");
+}
+
+/// The states reachable from `start` by `events`.
+fn reachable(start: ProvisionState, events: &[Event]) -> BTreeSet<&'static str> {
+    let mut seen = BTreeSet::from([start.text()]);
+    let mut queue = VecDeque::from([start]);
+    while let Some(state) = queue.pop_front() {
+        for event in events {
+            if let Ok(to) = next(state, *event)
+                && seen.insert(to.state.text())
+            {
+                queue.push_back(to.state);
+            }
+        }
+    }
+    seen
+}
+
+#[test]
+fn no_path_leads_from_a_tenant_to_available_without_a_proven_cleaning() {
+    let mut events = Event::all();
+    events.retain(|event| !matches!(event, Event::Cleaned | Event::CleaningSkipped));
+    for state in ProvisionState::ALL.into_iter().filter(|state| *state != ProvisionState::Available)
+    {
+        assert!(!reachable(state, &events).contains("available"), "from {state}");
+    }
+    for state in ProvisionState::ALL {
+        for event in [Event::Cleaned, Event::CleaningSkipped] {
+            let allowed = next(state, event).is_ok();
+            assert_eq!(allowed, state == ProvisionState::Cleaning, "{event} in {state}");
+        }
+    }
+}
+
+#[test]
+fn there_is_no_dead_end_and_every_state_can_reach_available_again() {
+    for state in ProvisionState::ALL {
+        assert!(reachable(state, &Event::all()).contains("available"), "from {state}");
+    }
+}
+
+#[test]
+fn every_busy_and_every_waiting_state_can_fail_and_leave() {
+    for state in
+        ProvisionState::ALL.into_iter().filter(|state| state.is_busy() || state.is_waiting())
+    {
+        let failed = next(state, Event::Failed).unwrap().state;
+        assert!(!failed.is_busy() && !failed.is_waiting(), "{state} fails to {failed}");
+        if state.is_waiting() {
+            for event in [Event::BootAgain, Event::AgentDone, Event::Asked(Verb::Abort)] {
+                assert!(next(state, event).is_ok(), "{event} in {state}");
+            }
+        }
+    }
+}
+
+#[test]
+fn operators_cannot_interrupt_a_busy_state() {
+    for state in ProvisionState::ALL.into_iter().filter(|state| state.is_busy()) {
+        for verb in Verb::ALL {
+            assert!(next(state, Event::Asked(verb)).is_err(), "{} in {state}", verb.text());
+        }
+    }
+}
+
+#[test]
+fn a_refusal_is_irons_own_sentence() {
+    let node = uuid::Uuid::nil();
+    let refused = next(ProvisionState::Active, Event::Asked(Verb::Provide)).unwrap_err();
+    assert_eq!(
+        refused.on(node),
+        "The requested action \"provide\" can not be performed on node \"00000000-0000-0000-0000-000000000000\" \
+         while it is in state \"active\"."
+    );
+}
+
+#[test]
+fn wire_texts_are_read_back() {
+    for state in ProvisionState::ALL {
+        assert_eq!(ProvisionState::parse(state.text()), Some(state));
+        assert_eq!(serde_json::to_value(state).unwrap(), state.text());
+    }
+    for verb in Verb::ALL {
+        assert_eq!(Verb::parse(verb.text()), Some(verb));
+    }
+    assert_eq!(
+        (Verb::parse("deploy"), Verb::parse("undeploy")),
+        (Some(Verb::Active), Some(Verb::Deleted))
+    );
+    assert_eq!(Verb::parse("(done)"), None);
+}
+
+proptest! {
+    /// Random events on a random record: the invariants that the reconciler and the API rely on.
+    #[test]
+    fn records_stay_sound_under_any_sequence_of_events(picks in proptest::collection::vec(0usize..64, 0..60), automated: bool) {
+        use crate::node::{Phase, deadline, tests::node_with, transition};
+        use crate::settings::Settings;
+
+        let events = Event::all();
+        let mut node = node_with(serde_json::json!({"image_source": "http://h/i", "image_checksum": "0".repeat(64)}));
+        let asked = transition::Asked { now: jiff::Timestamp::UNIX_EPOCH, automated_clean: automated, clean_steps: &[] };
+        for pick in picks {
+            let before = node.provision_state;
+            if transition::apply(&mut node, events[pick % events.len()], &asked).is_err() {
+                prop_assert_eq!(node.provision_state, before, "a refusal changes nothing");
+                continue;
+            }
+            let state = node.provision_state;
+            let stable = !state.is_busy() && !state.is_waiting();
+            let due = deadline::due(&node, &Settings::default());
+            prop_assert!(stable || due.is_some(), "{state} without a deadline");
+            prop_assert!(stable || node.target_provision_state.is_some(), "{state} without a target");
+            if state == ProvisionState::Available {
+                prop_assert!(node.work.is_none() && node.target_provision_state.is_none());
+            }
+            let phase = node.work.as_ref().map(|work| work.phase);
+            if stable && phase.is_some() {
+                prop_assert_eq!(phase, Some(Phase::Abandon), "work left over in {}", state);
+            }
+        }
+    }
+}
