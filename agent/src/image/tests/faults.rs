@@ -459,6 +459,27 @@ async fn a_server_that_stops_serving_ranges_is_read_as_the_body_comes() {
 }
 
 #[tokio::test]
+async fn an_image_that_uses_bytes_twice_is_refused_before_the_disk_is_touched() {
+    let (mut content, tuning) = image_with_far_tables();
+    let word =
+        |content: &[u8], at: usize| u64::from_be_bytes(content[at..at + 8].try_into().unwrap());
+    let l1 = usize::try_from(word(&content, 40)).unwrap();
+    let l2 = usize::try_from(word(&content, l1) & (u64::MAX >> 1)).unwrap();
+    // The first guest cluster is the table that says so.
+    let entry = (l2 as u64).to_be_bytes();
+    content[l2..l2 + 8].copy_from_slice(&entry);
+    let digest = sha256_hex(&content);
+    let server = Server::good(content, true).await;
+    let disk = Arc::new(MemoryDisk::new(DISK));
+    let error = write_to(&server, &disk, &request(&server, &digest), &tuning).await.unwrap_err();
+    let expected = format!(
+        "cannot read the qcow2 image: L2 table at offset {l2} overlaps data cluster at offset {l2}"
+    );
+    assert_eq!(chain(&error), expected);
+    assert!(disk.is_untouched());
+}
+
+#[tokio::test]
 async fn a_url_that_cannot_be_used_is_refused_at_once_and_without_its_password() {
     let (_, _, server) = outcome_of(|_, content| Reply::whole(content)).await;
     let disk = Arc::new(MemoryDisk::new(DISK));
