@@ -48,7 +48,7 @@ pub struct Request {
 /// Who writes the image's first and last MiB, which hold its partition tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
-    /// [`write`] does, as its last act, after the digest matched.
+    /// [`write()`] does, as its last act, after the digest matched.
     Nothing,
     /// The caller does, from [`Held`], and reads it back: [`Written::proven`] speaks of everything else.
     BootArea,
@@ -118,7 +118,7 @@ pub async fn write(
 /// Looks at the start of an image: reachable, of a format that can be written, not refused by its header.
 ///
 /// # Errors
-/// As [`write`], before the disk is touched.
+/// As [`write()`], before the disk is touched.
 pub async fn probe(request: &Request, http: &reqwest::Client) -> Result<Probe, ImageError> {
     run::probe(request, http, &Tuning::default()).await
 }

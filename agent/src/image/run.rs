@@ -43,7 +43,7 @@ const CLEARING: u8 = 1;
 const CLEARED: u8 = 2;
 const COMMITTING: u8 = 3;
 
-/// See [`super::write`].
+/// See [`super::write()`].
 pub(super) async fn write(
     request: &Request,
     disk: Arc<dyn BlockDevice>,

@@ -1,6 +1,7 @@
 //! Whole writes: real images over real HTTP onto a disk in memory.
 
 mod builder;
+mod commit;
 mod disks;
 mod faults;
 mod matrix;
@@ -19,6 +20,7 @@ use super::tuning::Tuning;
 use super::{Hold, ImageError, Outcome, Request, Watch, run};
 use crate::sys::disk::BlockDevice;
 use disks::MemoryDisk;
+use qemu::mixed_content;
 use servers::Server;
 
 /// Nobody watches, nobody stops.
@@ -106,3 +108,16 @@ fn chain(error: &dyn std::error::Error) -> String {
     let cause = error.source().map(|cause| format!(": {}", chain(cause)));
     format!("{error}{}", cause.unwrap_or_default())
 }
+
+/// A disk that fits [`image`] with room to spare, bytes.
+const DISK: usize = 6 << 20;
+
+/// A raw image of a bit more than 4 MiB and its digest.
+fn image() -> (Vec<u8>, String) {
+    let content = mixed_content((4 << 20) + 1536);
+    let digest = sha256_hex(&content);
+    (content, digest)
+}
+
+/// How every failure begins that comes after the first change.
+const WIPED: &str = "no image on /dev/memory, which was left without a partition table: ";

@@ -70,9 +70,19 @@ impl std::fmt::Display for DiskOp {
     }
 }
 
+/// The range of an operation that has one.
+fn place(op: DiskOp, offset: u64, bytes: u64) -> String {
+    match op {
+        DiskOp::Open | DiskOp::Flush => String::new(),
+        DiskOp::Read | DiskOp::Write | DiskOp::Zero => {
+            format!("{bytes} bytes at offset {offset} on ")
+        }
+    }
+}
+
 /// A disk operation that failed, with enough to find the sector.
 #[derive(Debug, thiserror::Error)]
-#[error("{op} of {bytes} bytes at offset {offset} on {}", device.display())]
+#[error("{op} of {}{}", place(*op, *offset, *bytes), device.display())]
 pub struct DiskError {
     /// Device node or file.
     pub device: PathBuf,

@@ -47,6 +47,11 @@ impl Workshop {
         assert!(self.try_run("qemu-io", arguments), "qemu-io {commands:?} {image}");
     }
 
+    /// Whether QEMU can read all of an image.
+    pub(super) fn accepts(&self, image: &str) -> bool {
+        self.try_run("qemu-img", ["convert", "-f", "qcow2", "-O", "raw", image, "oracle.raw"])
+    }
+
     /// The guest bytes of an image by QEMU's own reading.
     pub(super) fn raw_of(&self, image: &str) -> Vec<u8> {
         self.run("qemu-img", &format!("convert -f qcow2 -O raw {image} oracle.raw"));

@@ -77,6 +77,7 @@ fn access_beyond_the_end_is_refused_and_never_lengthens_the_file() {
 fn a_folder_is_not_a_disk() {
     let error = RealDisk::open("/tmp", Access::Read).unwrap_err();
     assert_eq!(error.op, DiskOp::Open);
+    assert_eq!(error.to_string(), "open of /tmp");
     assert_eq!(error.source.to_string(), "neither a block device nor a regular file");
 }
 
