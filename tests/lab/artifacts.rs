@@ -217,4 +217,18 @@ mod tests {
             assert!(!path.exists());
         }
     }
+
+    #[test]
+    #[ignore = "builds the agent, the ramdisk and both images: minutes, root, Debian packages"]
+    fn everything_is_built_and_asking_again_is_quick() {
+        let all = || {
+            let ramdisk = ramdisk().unwrap();
+            (ramdisk, image_small().unwrap(), image_full().unwrap())
+        };
+        let built = all();
+        let again = std::time::Instant::now();
+        assert_eq!(all(), built);
+        assert!(again.elapsed().as_secs() < 5, "{:?}", again.elapsed());
+        say(&fs::read_to_string(&built.0.manifest).unwrap());
+    }
 }

@@ -134,7 +134,8 @@ impl Service {
                 let pid = child.id();
                 self.watch(&mut child, events);
                 let score = format!("/proc/{pid}/oom_score_adj");
-                complain(&score, std::fs::write(&score, self.oom_score.to_string()));
+                // A program that is dead already is reported elsewhere.
+                std::fs::write(score, self.oom_score.to_string()).ok();
                 self.state = State::Running { pid, since: Instant::now() };
                 None
             }

@@ -112,6 +112,9 @@ impl Program {
         // sbin: depmod, sgdisk and mke2fs are not on an ordinary user's path.
         let path = std::env::var("PATH").unwrap_or_default();
         command.env("PATH", format!("{path}:/usr/local/sbin:/usr/sbin:/sbin"));
+        for name in std::env::vars_os().map(|(name, _)| name).filter(|name| is_about_us(name)) {
+            command.env_remove(name);
+        }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         if self.visible {
             command.stderr(Stdio::inherit());
@@ -126,6 +129,14 @@ impl Program {
         let words: Vec<_> = self.args.iter().map(|arg| arg.to_string_lossy()).collect();
         words.join(" ")
     }
+}
+
+/// What cargo tells the program it runs about that program. Another cargo below us would take it for its own and build
+/// everything again.
+fn is_about_us(name: &OsStr) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+        .iter()
+        .any(|start| name.as_encoded_bytes().starts_with(start.as_bytes()))
 }
 
 fn tail(output: &Output) -> String {
@@ -144,6 +155,13 @@ mod tests {
         let text = error.to_string();
         assert!(text.contains("sh -c") && text.contains("exit status: 7"), "{text}");
         assert!(text.ends_with("why"), "{text}");
+    }
+
+    #[test]
+    fn another_cargo_is_not_told_about_this_one() {
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some(), "cargo ran this test");
+        let seen = Program::new("env").run().unwrap();
+        assert!(!seen.contains("CARGO_MANIFEST_DIR="), "{seen}");
     }
 
     #[test]
