@@ -14,9 +14,11 @@ pub(super) fn agent() -> Result<PathBuf, ArtifactError> {
     executable("ironwright-agent", &program.run()?)
 }
 
-/// The coordinator, for development.
+/// The coordinator, for development. Built together with the lab, so that both share the features of their dependencies and
+/// nothing is compiled twice.
 pub(super) fn coordinator() -> Result<PathBuf, ArtifactError> {
-    executable("ironwright-coordinator", &build("ironwright-coordinator").run()?)
+    let program = build("ironwright-coordinator").args(["--package", "lab", "--bins"]);
+    executable("ironwright-coordinator", &program.run()?)
 }
 
 fn build(package: &str) -> Program {
