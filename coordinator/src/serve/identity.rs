@@ -1,8 +1,8 @@
 //! The coordinator's own key and certificate, made at the first start. Agents pin the certificate's SHA-256.
 
-use std::fs::OpenOptions;
+use std::fs::{DirBuilder, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub enum IdentityError {
     /// A file cannot be read or written.
     #[error("cannot {what} {}", path.display())]
     File {
-        /// `read` or `write`.
+        /// `create`, `read` or `write`.
         what: &'static str,
         /// The file.
         path: PathBuf,
@@ -66,6 +66,12 @@ impl Identity {
         let files =
             (settings.state_dir.join("tls-key.pem"), settings.state_dir.join("tls-cert.pem"));
         if !files.0.exists() && !files.1.exists() {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&settings.state_dir);
+            made.map_err(|source| IdentityError::File {
+                what: "create",
+                path: settings.state_dir.clone(),
+                source,
+            })?;
             let (key, certificate) = make(&names(settings))?;
             write(&files.0, &key)?;
             write(&files.1, &certificate)?;
