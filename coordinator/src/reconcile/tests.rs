@@ -8,7 +8,7 @@ use self::sim::{Faults, MAC, Rig, heartbeat, lookup, peer};
 use crate::actions;
 use crate::agent::{self, AgentError, BootDecision};
 use crate::node::lifecycle::Verb;
-use crate::node::{Phase, PowerState, PowerTarget, ProvisionState};
+use crate::node::{Node, Phase, PowerState, PowerTarget, ProvisionState};
 use crate::power::{Boot, BootDevice, Command};
 
 fn boot(device: BootDevice, persistent: bool) -> Command {
@@ -57,13 +57,10 @@ async fn a_power_cut_leads_to_a_second_attempt_that_knows_the_first() {
         Rig::new(ProvisionState::Available, Faults { power_cut: true, ..Faults::default() }).await;
     rig.ask(Verb::Active).await;
     rig.until(ProvisionState::WaitCallBack).await;
-    while rig.record().await.work.unwrap().order.attempt == 1 {
-        rig.tick().await;
-    }
+    let first = |node: &Node| node.work.as_ref().is_some_and(|work| work.order.attempt == 1);
+    rig.pass_while(|_, node| first(node)).await;
     rig.until(ProvisionState::WaitCallBack).await;
-    while rig.machine().agent.as_ref().is_none_or(|agent| agent.last.order.is_none()) {
-        rig.tick().await;
-    }
+    rig.until_ordered().await;
     let order = rig.machine().agent.as_ref().unwrap().last.order.clone().unwrap();
     assert_eq!(
         (order.attempt, order.steps.len(), order.steps[0].ended),
@@ -229,9 +226,7 @@ async fn a_coordinator_killed_every_few_seconds_still_deploys() {
 async fn an_agent_survives_a_coordinator_that_was_away_longer_than_the_silence_it_allows() {
     let mut rig = Rig::new(ProvisionState::Available, Faults::default()).await;
     rig.ask(Verb::Active).await;
-    while rig.machine().agent.as_ref().is_none_or(|agent| agent.last.order.is_none()) {
-        rig.tick().await;
-    }
+    rig.until_ordered().await;
     rig.app.clock.advance(std::time::Duration::from_secs(600));
     rig.restart();
     rig.until(ProvisionState::Active).await;
@@ -288,9 +283,7 @@ async fn a_newer_boot_script_makes_the_older_nonce_worthless() {
 async fn a_wrong_token_or_a_wrong_boot_is_refused_with_irons_words() {
     let mut rig = Rig::new(ProvisionState::Available, Faults::default()).await;
     rig.ask(Verb::Active).await;
-    while rig.machine().agent.is_none() {
-        rig.tick().await;
-    }
+    rig.pass_while(|machine, _| machine.agent.is_none()).await;
     let good = rig.machine().agent.as_ref().map(heartbeat).unwrap();
     let mut token = good.clone();
     token.agent_token = "x".repeat(43);
@@ -342,9 +335,7 @@ async fn power_requests_are_carried_out_and_refused_while_the_node_is_cleaned() 
         actions::power(&rig.app, &ident, target).await.unwrap();
         let node = rig.record().await;
         assert_eq!((node.power_request, node.target_power_state), (Some(target), Some(state)));
-        while rig.record().await.power_request.is_some() {
-            rig.tick().await;
-        }
+        rig.pass_while(|_, node| node.power_request.is_some()).await;
         let node = rig.record().await;
         assert_eq!((node.power_state, node.target_power_state), (Some(state), None));
     }
@@ -370,9 +361,7 @@ async fn without_automated_cleaning_a_node_is_available_at_once() {
 async fn the_config_drive_travels_with_the_order_and_is_not_in_the_stored_one() {
     let mut rig = Rig::new(ProvisionState::Available, Faults::default()).await;
     rig.ask(Verb::Active).await;
-    while rig.machine().agent.as_ref().is_none_or(|agent| agent.last.order.is_none()) {
-        rig.tick().await;
-    }
+    rig.until_ordered().await;
     let sent = serde_json::to_string(&rig.machine().agent.as_ref().unwrap().last.order).unwrap();
     assert!(sent.contains("hostname"));
     let work = rig.record().await.work.unwrap();

@@ -129,6 +129,7 @@ fn wire_texts_are_read_back() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     /// Random events on a random record: the invariants that the reconciler and the API rely on.
     #[test]
     fn records_stay_sound_under_any_sequence_of_events(picks in proptest::collection::vec(0usize..64, 0..60), automated: bool) {

@@ -242,6 +242,26 @@ impl Rig {
         panic!("never {state}: {:?}", self.record().await);
     }
 
+    /// Lets virtual time pass while `waits` says so.
+    pub(super) async fn pass_while(&mut self, waits: impl Fn(&Machine, &Node) -> bool) {
+        for _ in 0..5_000 {
+            let node = self.record().await;
+            if !waits(&self.machine(), &node) {
+                return;
+            }
+            self.tick().await;
+        }
+        panic!("it never happened: {:?}", self.record().await);
+    }
+
+    /// Lets virtual time pass until the agent has its order.
+    pub(super) async fn until_ordered(&mut self) {
+        self.pass_while(|machine, _| {
+            machine.agent.as_ref().is_none_or(|agent| agent.last.order.is_none())
+        })
+        .await;
+    }
+
     pub(super) async fn history(&self) -> String {
         let lines = self.app.store.history(self.node).await.unwrap();
         lines.into_iter().map(|line| line.event).collect::<Vec<_>>().join("\n")
