@@ -226,9 +226,19 @@ pub struct WorkRecord {
     /// The agent's last picture of the work (kept in memory between writes).
     #[serde(default)]
     pub progress: Option<Progress>,
-    /// The final report was received: `None` not yet, `Some(None)` well, `Some(Some(_))` badly.
+    /// The agent's final report; none: not yet received.
     #[serde(default)]
-    pub outcome: Option<Option<ironwright_api::Failure>>,
+    pub outcome: Option<Outcome>,
+}
+
+/// How an order ended, by the agent's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Everything was done and proven.
+    Finished,
+    /// It ended badly.
+    Failed(ironwright_api::Failure),
 }
 
 /// The phases of work, driven by the reconciler. Each is idempotent: after a restart it is begun again.
@@ -324,6 +334,28 @@ pub(crate) mod tests {
         .unwrap();
         node.instance_info = instance_info.as_object().unwrap().clone();
         node
+    }
+
+    #[test]
+    fn what_an_agent_reported_survives_storage() {
+        for outcome in [None, Some(Outcome::Finished), Some(Outcome::Failed(failure()))] {
+            let mut node = working_node(Timestamp::UNIX_EPOCH);
+            if let Some(work) = &mut node.work {
+                work.outcome = outcome.clone();
+            }
+            let stored = serde_json::to_string(&node).unwrap();
+            let read: Node = serde_json::from_str(&stored).unwrap();
+            assert_eq!(read.work.unwrap().outcome, outcome, "{stored}");
+        }
+    }
+
+    fn failure() -> ironwright_api::Failure {
+        ironwright_api::Failure {
+            step: "write_image".into(),
+            message: "disk is on fire".into(),
+            remedy: "replace it".into(),
+            blame: ironwright_api::Blame::Hardware,
+        }
     }
 
     /// A node in `wait call-back` whose agent works since `since`.

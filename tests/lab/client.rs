@@ -24,7 +24,8 @@ pub fn install() -> anyhow::Result<PathBuf> {
         return Ok(program);
     }
     println!("installing {RELEASE} into the lab's cache");
-    let venv = |home: &Path| Program::new("python3").args(["-m", "venv", "--clear"]).arg(home).text();
+    let venv =
+        |home: &Path| Program::new("python3").args(["-m", "venv", "--clear"]).arg(home).text();
     venv(&home).context("making a virtual environment for the baremetal client")?;
     Program::new(home.join("bin/pip"))
         .args(["install", "--quiet", "--disable-pip-version-check", RELEASE])

@@ -11,7 +11,8 @@ use lab::lab_bmc::{Account, LabBmc, PaperChassis};
 async fn bmc(suites: &[u8]) -> (LabBmc, Arc<PaperChassis>) {
     let chassis = Arc::new(PaperChassis::default());
     let account = Account { username: "admin".into(), password: "labpassword".into() };
-    let bmc = LabBmc::start((Ipv4Addr::LOCALHOST, 0).into(), account, suites, chassis.clone()).await;
+    let bmc =
+        LabBmc::start((Ipv4Addr::LOCALHOST, 0).into(), account, suites, chassis.clone()).await;
     (bmc.unwrap(), chassis)
 }
 
@@ -22,12 +23,18 @@ fn target(bmc: &LabBmc, password: &str) -> Target {
 }
 
 fn brisk() -> Limits {
-    Limits { reply: Duration::from_millis(50), message: Duration::from_millis(400), ..Limits::default() }
+    Limits {
+        reply: Duration::from_millis(50),
+        message: Duration::from_millis(400),
+        ..Limits::default()
+    }
 }
 
 #[tokio::test]
 async fn suite_17_is_preferred_and_suite_3_taken_where_it_is_all_there_is() {
-    for (offered, taken) in [(&[3, 17][..], Suite::Suite17), (&[17], Suite::Suite17), (&[3], Suite::Suite3)] {
+    for (offered, taken) in
+        [(&[3, 17][..], Suite::Suite17), (&[17], Suite::Suite17), (&[3], Suite::Suite3)]
+    {
         let (bmc, chassis) = bmc(offered).await;
         let mut session = Session::open(&target(&bmc, "labpassword"), &brisk()).await.unwrap();
         assert_eq!(session.suite(), taken);

@@ -22,9 +22,26 @@ fn session(lab: &Lab) -> anyhow::Result<()> {
         (format!("ipmi_username={}", bmc::USERNAME), format!("ipmi_password={}", bmc::PASSWORD));
     let create = |driver: &'static str| {
         vec![
-            "node", "create", "--driver", driver, "--driver-info", &user, "--driver-info", &password,
-            "--driver-info", &address, "--property", "cpus=4", "--property", "memory_mb=8192", "--property",
-            "local_gb=4", "--extra", "note=spare server", "--name", "mytest",
+            "node",
+            "create",
+            "--driver",
+            driver,
+            "--driver-info",
+            &user,
+            "--driver-info",
+            &password,
+            "--driver-info",
+            &address,
+            "--property",
+            "cpus=4",
+            "--property",
+            "memory_mb=8192",
+            "--property",
+            "local_gb=4",
+            "--extra",
+            "note=spare server",
+            "--name",
+            "mytest",
         ]
     };
     let refusal = client.refused(&create("agent_ipmitool"))?;
@@ -44,7 +61,15 @@ fn session(lab: &Lab) -> anyhow::Result<()> {
     assert!(report.contains("sha256") || report.contains("SHA-256"), "{report}");
     let checksum = format!("image_checksum={}", sha256(&image));
     client.good(&["node", "set", "mytest", "--instance-info", &checksum])?;
-    client.good(&["node", "set", "mytest", "--extra", "note=database", "--name", "db01.example"])?;
+    client.good(&[
+        "node",
+        "set",
+        "mytest",
+        "--extra",
+        "note=database",
+        "--name",
+        "db01.example",
+    ])?;
     let rows = client.json(&["node", "validate", "db01.example"])?;
     for row in rows.as_array().into_iter().flatten() {
         let interface = row["Interface"].as_str().unwrap_or_default();

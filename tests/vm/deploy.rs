@@ -14,7 +14,10 @@ async fn deploys(firmware: Firmware) {
     let start = Instant::now();
     stage.deploy().await;
     stage.ends_well().await;
-    println!("{firmware:?}: order to the system's own words in {:.1} s", start.elapsed().as_secs_f64());
+    println!(
+        "{firmware:?}: order to the system's own words in {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
 
     let evidence = stage.lab.api.evidence(stage.node).await.unwrap();
     let text = evidence.to_string();
@@ -55,7 +58,8 @@ async fn an_image_larger_than_memory_is_deployed_to_a_machine_of_512_mib() {
 /// The same system with 600 MiB of incompressible data in a partition behind it.
 fn enlarge(small: &std::path::Path, large: &std::path::Path) {
     let raw = large.with_extension("raw");
-    let (small, large, raw) = (small.to_str().unwrap(), large.to_str().unwrap(), raw.to_str().unwrap());
+    let (small, large, raw) =
+        (small.to_str().unwrap(), large.to_str().unwrap(), raw.to_str().unwrap());
     host::run("qemu-img", &["convert", "-O", "raw", small, raw]).unwrap();
     let old = std::fs::metadata(raw).unwrap().len();
     let new = old + (602 << 20);
@@ -63,7 +67,8 @@ fn enlarge(small: &std::path::Path, large: &std::path::Path) {
     host::run("sgdisk", &["-e", "-n", "0:-601M:-1M", "-c", "0:ballast", raw]).unwrap();
     let output = format!("of={raw}");
     let seek = format!("seek={}", (new >> 20) - 600);
-    host::run("dd", &["if=/dev/urandom", &output, "bs=1M", "count=598", &seek, "conv=notrunc"]).unwrap();
+    host::run("dd", &["if=/dev/urandom", &output, "bs=1M", "count=598", &seek, "conv=notrunc"])
+        .unwrap();
     host::run("qemu-img", &["convert", "-f", "raw", "-O", "qcow2", raw, large]).unwrap();
     std::fs::remove_file(raw).unwrap();
 }

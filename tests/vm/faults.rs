@@ -61,7 +61,11 @@ async fn a_power_cut_between_config_drive_and_commit_leaves_no_bootable_disk() {
     machine.console().wait_for("step write_configdrive started", DEPLOY).await.unwrap();
     // Without its coordinator the agent cannot have the start of the commit acknowledged: it stands between the two.
     net::unplug(0).unwrap();
-    machine.console().wait_for("step write_configdrive ended", Duration::from_secs(60)).await.unwrap();
+    machine
+        .console()
+        .wait_for("step write_configdrive ended", Duration::from_secs(60))
+        .await
+        .unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!stage.disk_has_partition_table(), "committed without an acknowledgement");
     machine.power_off().unwrap();
@@ -110,13 +114,16 @@ async fn a_second_taker_of_the_boot_nonce_is_refused_and_recorded() {
     // The machine's own boot script gave its nonce away; whoever asks again for it gets a local boot, and whoever shows a
     // nonce that was taken gets nothing.
     let console = stage.lab.rack.machines[0].console().text();
-    let nonce = console.split("ironwright.nonce=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let nonce =
+        console.split("ironwright.nonce=").nth(1).and_then(|rest| rest.split_whitespace().next());
     let nonce = nonce.expect("the kernel prints its command line").to_owned();
     let mac = stage.lab.rack.machines[0].spec().mac.clone();
     let url = format!("https://{}:6389/v1/lookup?addresses={mac}", net::HOST);
     let header = format!("x-ironwright-nonce: {nonce}");
     let other = "x-ironwright-boot-id: 11111111-2222-4333-8444-555555555555";
-    let answer = host::run("curl", &["-sk", "-w", " %{http_code}", "-H", &header, "-H", other, &url]).unwrap();
+    let answer =
+        host::run("curl", &["-sk", "-w", " %{http_code}", "-H", &header, "-H", other, &url])
+            .unwrap();
     println!("second taker: {answer}");
     assert!(answer.ends_with(" 403"), "{answer}");
     stage.ends_well().await;

@@ -98,7 +98,11 @@ impl Stage {
     }
 
     /// Waits until the progress satisfies `wanted`.
-    pub(crate) async fn wait_for_progress(&self, what: &str, wanted: impl Fn(&NodeProgress) -> bool) {
+    pub(crate) async fn wait_for_progress(
+        &self,
+        what: &str,
+        wanted: impl Fn(&NodeProgress) -> bool,
+    ) {
         let end = std::time::Instant::now() + DEPLOY;
         loop {
             let progress = self.lab.api.progress(self.node).await.unwrap_or_default();
@@ -123,7 +127,11 @@ impl Stage {
     /// The deployed system says its host name and the marker on the serial console.
     pub(crate) async fn speaks(&self) -> String {
         let words = format!("{} on {HOSTNAME}", self.marker);
-        self.lab.rack.machines[0].console().wait_for(&words, Duration::from_secs(180)).await.unwrap()
+        self.lab.rack.machines[0]
+            .console()
+            .wait_for(&words, Duration::from_secs(180))
+            .await
+            .unwrap()
     }
 
     /// Waits for `active` and the deployed system's own words.
@@ -146,7 +154,9 @@ impl Stage {
         let end = disk.metadata().unwrap().len();
         let mut last = [0_u8; 512];
         std::os::unix::fs::FileExt::read_exact_at(&disk, &mut last, end - 512).unwrap();
-        head[510..512] == [0x55, 0xaa] || &head[512..520] == b"EFI PART" || &last[..8] == b"EFI PART"
+        head[510..512] == [0x55, 0xaa]
+            || &head[512..520] == b"EFI PART"
+            || &last[..8] == b"EFI PART"
     }
 }
 

@@ -3,7 +3,7 @@
 use ironwright_api::{Event, Evidence, Failure, Report, StepRecord, Work};
 use serde_json::json;
 
-use crate::node::{Node, Object, WorkRecord};
+use crate::node::{Node, Object, Outcome, WorkRecord};
 
 /// More step records than any work has; an agent that goes mad must not grow the record without bound.
 const STEPS_MAX: usize = 512;
@@ -57,7 +57,7 @@ fn apply(node: &mut Node, event: &Event, notes: &mut Vec<String>) {
             notes.push(format!("step {step} ended well"));
         }
         Event::Finished => {
-            work.outcome = Some(None);
+            work.outcome = Some(Outcome::Finished);
             notes.push("the agent finished the order".to_owned());
         }
         Event::Failed(failure) => {
@@ -68,7 +68,7 @@ fn apply(node: &mut Node, event: &Event, notes: &mut Vec<String>) {
                 blame: failure.blame,
             };
             notes.push(format!("the agent failed: {}", sentence(&failure)));
-            work.outcome = Some(Some(failure));
+            work.outcome = Some(Outcome::Failed(failure));
         }
         Event::Unknown => {}
     }
@@ -182,7 +182,9 @@ mod tests {
         };
         let reports = [report(&node, 1, Event::Failed(failure)), report(&node, 2, Event::Finished)];
         store(&mut node, &reports, &mut Vec::new());
-        let outcome = node.work.unwrap().outcome.unwrap().unwrap();
+        let Some(Outcome::Failed(outcome)) = node.work.unwrap().outcome else {
+            panic!("no failure")
+        };
         assert_eq!(sentence(&outcome), "write_image: disk is on fire. Replace it.");
     }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use crate::app::Pulse;
 use crate::node::deadline::{self, Waiting};
-use crate::node::{Node, Phase, PowerTarget, ProvisionState, WorkRecord};
+use crate::node::{Node, Outcome, Phase, PowerTarget, ProvisionState, WorkRecord};
 use crate::settings::Settings;
 
 /// The one thing to do.
@@ -60,8 +60,8 @@ pub(super) fn decide(
                 return Todo::Broken;
             }
             match &work.outcome {
-                Some(None) => Todo::AgentDone,
-                Some(Some(failure)) => Todo::AgentFailed(failure.clone()),
+                Some(Outcome::Finished) => Todo::AgentDone,
+                Some(Outcome::Failed(failure)) => Todo::AgentFailed(failure.clone()),
                 None => waiting(node, work, settings, pulse, heard_since, now),
             }
         }
