@@ -1,6 +1,7 @@
 //! Baseboard management controllers of the lab's machines.
 
 mod ipmi_sim;
+mod wired;
 
 use std::net::{SocketAddrV4, UdpSocket};
 use std::path::Path;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::host::Service;
+use crate::lab_bmc::{Account, Faults, LabBmc};
 use crate::machine::Machine;
 
 /// User of every lab BMC. Not a secret: nothing outside a run's own network reaches it.
@@ -17,11 +19,27 @@ pub const USERNAME: &str = "admin";
 /// Password of every lab BMC.
 pub const PASSWORD: &str = "labpassword";
 
+/// Which BMC a machine has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// `OpenIPMI`'s simulator: suite 3, an independent peer.
+    #[default]
+    IpmiSim,
+    /// The lab's own: suite 17 only, boot flags it remembers, faults.
+    Own,
+}
+
 /// A running BMC. Dropping it kills it; the machine stays as it is.
 #[derive(Debug)]
 pub struct Bmc {
     address: SocketAddrV4,
-    service: Service,
+    works: Works,
+}
+
+#[derive(Debug)]
+enum Works {
+    IpmiSim(Service),
+    Own(Option<LabBmc>),
 }
 
 impl Bmc {
@@ -37,7 +55,28 @@ impl Bmc {
     ) -> anyhow::Result<Self> {
         let mut service = ipmi_sim::start(dir, machine, address)?;
         ipmi_sim::wait_until_it_listens(&mut service, address, Duration::from_secs(5)).await?;
-        Ok(Self { address, service })
+        Ok(Self { address, works: Works::IpmiSim(service) })
+    }
+
+    /// Starts the lab's own BMC with cipher suite 17 only.
+    ///
+    /// # Errors
+    ///
+    /// When the address cannot be used.
+    pub async fn own(machine: &Machine, address: SocketAddrV4) -> anyhow::Result<Self> {
+        let account = Account { username: USERNAME.into(), password: PASSWORD.into() };
+        let chassis = std::sync::Arc::new(wired::Wired::new(machine.clone()));
+        let bmc = LabBmc::start(address.into(), account, &[17], chassis).await?;
+        Ok(Self { address, works: Works::Own(Some(bmc)) })
+    }
+
+    /// The switches of the lab's own BMC.
+    #[must_use]
+    pub fn faults(&self) -> Option<&Faults> {
+        match &self.works {
+            Works::Own(bmc) => bmc.as_ref().map(LabBmc::faults),
+            Works::IpmiSim(_) => None,
+        }
     }
 
     /// Where it listens (UDP).
@@ -48,18 +87,25 @@ impl Bmc {
 
     /// Takes the BMC away: from now on nothing answers at its address.
     pub fn kill(&mut self) {
-        self.service.kill();
+        match &mut self.works {
+            Works::IpmiSim(service) => service.kill(),
+            Works::Own(bmc) => drop(bmc.take()),
+        }
     }
 
-    /// Asks with the independent client `ipmitool` (RMCP+, suite 3) and returns its words.
+    /// Asks with the independent client `ipmitool` (RMCP+, the suite this BMC has) and returns its words.
     ///
     /// # Errors
     ///
     /// What ipmitool says.
     pub fn ipmitool(&self, words: &str) -> anyhow::Result<String> {
         let (host, port) = (self.address.ip().to_string(), self.address.port().to_string());
+        let suite = match &self.works {
+            Works::IpmiSim(_) => "3",
+            Works::Own(_) => "17",
+        };
         let text = crate::host::Program::new("ipmitool")
-            .args(["-I", "lanplus", "-C", "3", "-H", &host, "-p", &port, "-U", USERNAME, "-E"])
+            .args(["-I", "lanplus", "-C", suite, "-H", &host, "-p", &port, "-U", USERNAME, "-E"])
             .env("IPMI_PASSWORD", PASSWORD)
             .args(words.split_whitespace())
             .text()

@@ -184,7 +184,7 @@ fn settings(dir: &Path, options: &Options) -> anyhow::Result<String> {
         boot: BootSettings {
             kernel: options.kernel.clone(),
             ramdisk: options.ramdisk.clone(),
-            kernel_append_params: "console=ttyS0",
+            kernel_append_params: "console=ttyS0 sysrq_always_enabled",
             attempts: options.attempts,
         },
         deadlines: options.deadlines,

@@ -23,6 +23,7 @@ pub async fn start(dir: &Path, boot_url: &str) -> anyhow::Result<Service> {
     std::fs::write(&file, config(&dir.join("leases"), boot_url))?;
     let service = Program::new("dnsmasq")
         .arg("--keep-in-foreground")
+        .arg(format!("--pid-file={}", dir.join("dnsmasq.pid").display()))
         .arg(format!("--conf-file={}", file.display()))
         .service(&log)?;
     Console::new(&log)

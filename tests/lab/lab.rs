@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::api::{Api, Node};
-use crate::bmc::{self, Bmc};
+use crate::bmc::{self, Bmc, Kind};
 use crate::coordinator::{Coordinator, Deadlines, Options};
 use crate::host::Service;
 use crate::image_server::ImageServer;
@@ -31,6 +31,8 @@ pub struct MachineSpec {
     pub memory_mib: u32,
     /// Disks; the first is booted.
     pub disks: Vec<DiskSpec>,
+    /// Its BMC.
+    pub bmc: Kind,
 }
 
 impl MachineSpec {
@@ -43,7 +45,7 @@ impl MachineSpec {
             serial: "LAB-DISK-0".into(),
             sector_bytes: 512,
         };
-        Self { firmware, memory_mib: 1024, disks: vec![disk] }
+        Self { firmware, memory_mib: 1024, disks: vec![disk], bmc: Kind::default() }
     }
 }
 
@@ -73,6 +75,7 @@ pub struct Rack {
     pub machines: Vec<Machine>,
     /// Their BMCs, by the same index.
     pub bmcs: Vec<Bmc>,
+    kinds: Vec<Kind>,
     _dnsmasq: Service,
 }
 
@@ -92,10 +95,11 @@ impl Rack {
         for (index, spec) in (0..count).zip(specs) {
             let machine_dir = dir.join("machines").join(index.to_string());
             let machine = Machine::create(&machine_dir, machine_spec(index, spec))?;
-            bmcs.push(start_bmc(&machine, net::bmc(index)).await?);
+            bmcs.push(start_bmc(spec.bmc, &machine, net::bmc(index)).await?);
             machines.push(machine);
         }
-        Ok(Self { machines, bmcs, _dnsmasq: dnsmasq })
+        let kinds = specs.iter().map(|spec| spec.bmc).collect();
+        Ok(Self { machines, bmcs, kinds, _dnsmasq: dnsmasq })
     }
 
     /// Starts the BMC of machine `index` again; the machine does not notice.
@@ -106,14 +110,17 @@ impl Rack {
     pub async fn restart_bmc(&mut self, index: usize) -> anyhow::Result<()> {
         let address = self.bmcs[index].address();
         self.bmcs[index].kill();
-        self.bmcs[index] = start_bmc(&self.machines[index], address).await?;
+        self.bmcs[index] = start_bmc(self.kinds[index], &self.machines[index], address).await?;
         Ok(())
     }
 }
 
 /// The BMC of a machine, with its files beside the machine's.
-async fn start_bmc(machine: &Machine, address: SocketAddrV4) -> anyhow::Result<Bmc> {
-    Bmc::ipmi_sim(&machine.file("bmc"), machine, address).await
+async fn start_bmc(kind: Kind, machine: &Machine, address: SocketAddrV4) -> anyhow::Result<Bmc> {
+    match kind {
+        Kind::IpmiSim => Bmc::ipmi_sim(&machine.file("bmc"), machine, address).await,
+        Kind::Own => Bmc::own(machine, address).await,
+    }
 }
 
 fn machine_spec(index: u8, spec: &MachineSpec) -> Spec {

@@ -46,8 +46,11 @@ impl Set {
             "ipxe",
             "openipmi",
             "ipmitool",
+            "freeipmi-tools",
             "dnsmasq-base",
             "iproute2",
+            "curl",
+            "python3-venv",
         ];
         let ramdisk = ["kmod", "cpio", "zstd", "xz-utils"];
         let images = [

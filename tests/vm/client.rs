@@ -7,7 +7,7 @@ use lab::{bmc, net};
 
 use crate::stage::sha256;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a virtual machine: cargo lab test"]
 async fn the_real_client_enrols_validates_deploys_and_undeploys() {
     let lab = Lab::start(&LabSpec::new(vec![MachineSpec::new(Firmware::Bios)])).await.unwrap();

@@ -39,6 +39,23 @@ async fn a_uefi_machine_becomes_a_server() {
     deploys(Firmware::Uefi).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a virtual machine: cargo lab test"]
+async fn a_bmc_with_suite_17_is_told_persistent_and_efi_boot_flags() {
+    let stage =
+        Stage::available(Firmware::Uefi, |lab| lab.machines[0].bmc = lab::bmc::Kind::Own).await;
+    stage.choose(&stage.image()).await;
+    stage.deploy().await;
+    stage.ends_well().await;
+    let flags = stage.lab.rack.bmcs[0].ipmitool("chassis bootparam get 5").unwrap();
+    println!("{flags}");
+    for line in
+        ["Options apply to all future boots", "BIOS EFI boot", "Force Boot from default Hard-Drive"]
+    {
+        assert!(flags.contains(line), "{line} is missing in {flags}");
+    }
+}
+
 #[tokio::test]
 #[ignore = "a virtual machine: cargo lab test"]
 async fn an_image_larger_than_memory_is_deployed_to_a_machine_of_512_mib() {

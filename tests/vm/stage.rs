@@ -70,18 +70,26 @@ impl Stage {
 
     /// Waits for a resting state.
     pub(crate) async fn wait(&self, state: &str) -> Node {
-        let mut last = String::new();
-        self.lab
+        let (mut last, mut rss_peak) = (String::new(), 0);
+        let node = self
+            .lab
             .api
             .wait_for_state(self.node, state, DEPLOY, |node, progress| {
                 let line = format!("{} {:?}", node.provision_state, progress.phase);
+                if let Some(now) = &progress.progress {
+                    rss_peak = rss_peak.max(now.rss_peak);
+                }
                 if line != last {
                     println!("state: {line}");
                     last = line;
                 }
             })
             .await
-            .unwrap()
+            .unwrap();
+        if rss_peak > 0 {
+            println!("peak memory of the agent: {} KiB", rss_peak >> 10);
+        }
+        node
     }
 
     /// Waits for a failure and returns its text.
@@ -142,7 +150,7 @@ impl Stage {
 
     /// The node's history, with the sentences.
     pub(crate) async fn history(&self) -> String {
-        let path = format!("/v1/nodes/{}/history/detail", self.node);
+        let path = format!("/v1/nodes/{}/history?detail=true", self.node);
         self.lab.api.send(axum::http::Method::GET, &path, None).await.unwrap().to_string()
     }
 
