@@ -91,6 +91,8 @@ pub enum SourceError {
 ///
 /// [`SourceError::Client`].
 pub fn client() -> Result<Client, SourceError> {
+    // reqwest is built without a TLS provider of its own. Refused when one is installed already, which is as well.
+    let _already = rustls::crypto::ring::default_provider().install_default().is_err();
     Client::builder()
         .timeout(TIMEOUT)
         .connect_timeout(TIMEOUT / 2)

@@ -71,6 +71,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let mut built = Inputs::build()?;
         built.image_small = Some(artifacts::image_small().context("building the small image")?);
         built.image_full = Some(artifacts::image_full().context("building the full image")?);
+        crate::client::install().context("installing the baremetal client")?;
         inputs = Some(built);
         Ok(Tally::default())
     })?;

@@ -59,10 +59,13 @@ async fn a_power_cut_between_config_drive_and_commit_leaves_no_bootable_disk() {
     let stage = deploying().await;
     let machine = &stage.lab.rack.machines[0];
     stage.wait_for_bytes(SOME).await;
-    while machine.console().find("write_configdrive begins").is_none() {
+    let log = lab::serial::Console::new(&stage.lab.coordinator.log());
+    while log.find("step write_configdrive began").is_none() {
         assert!(machine.is_on());
         tokio::time::sleep(Duration::from_millis(4)).await;
     }
+    // The acknowledgement is on its way; writing 64 MiB takes some hundred milliseconds.
+    tokio::time::sleep(Duration::from_millis(40)).await;
     // Without its coordinator the agent cannot have the start of the commit acknowledged: it stands between the two.
     net::unplug(0).unwrap();
     let console = machine.console();
