@@ -100,14 +100,17 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
 /// # Errors
 ///
 /// [`ServeError`].
-pub async fn start_with(settings: Settings, power: Arc<dyn Power>) -> Result<Running, ServeError> {
+pub async fn start_with(
+    mut settings: Settings,
+    power: Arc<dyn Power>,
+) -> Result<Running, ServeError> {
     settings.check()?;
     let store: Arc<dyn Store> = Arc::new(Sqlite::open(&settings.database).await?);
-    let mut app = App::new(store, Arc::new(settings.clone()), power);
+    let mut certificate_sha256 = None;
     let tls = match settings.provisioning.tls_listen {
         Some(address) => {
             let identity = Identity::load_or_make(&settings)?;
-            app.certificate_sha256 = Some(identity.sha256().into());
+            certificate_sha256 = Some(identity.sha256().into());
             Some((listen("provisioning.tls_listen", address)?, identity.server_config()?))
         }
         None => None,
@@ -117,6 +120,12 @@ pub async fn start_with(settings: Settings, power: Arc<dyn Power>) -> Result<Run
         None => None,
     };
     let operator = listen("listen", settings.listen)?;
+    // Boot scripts name these addresses: port 0 must not be told to a machine, but the port that the kernel chose.
+    settings.provisioning.tls_listen = tls.as_ref().map(|((_, address), _)| *address);
+    settings.provisioning.listen = plain.as_ref().map(|(_, address)| *address);
+    settings.listen = operator.1;
+    let mut app = App::new(store, Arc::new(settings), power);
+    app.certificate_sha256 = certificate_sha256;
 
     let stop = CancellationToken::new();
     let mut running = Running {
@@ -219,6 +228,9 @@ mod tests {
         let root = client.get(format!("http://{}/", running.operator)).send().await.unwrap();
         assert!(root.text().await.unwrap().contains("default_version"));
         let plain = running.provisioning.unwrap();
+        let entry = client.get(format!("http://{plain}/boot/ipxe")).send().await.unwrap();
+        let entry = entry.text().await.unwrap();
+        assert!(entry.contains(&format!("http://{plain}/boot/ipxe/")), "the port in use: {entry}");
         let nodes = client.get(format!("http://{plain}/v1/nodes")).send().await.unwrap();
         assert_eq!(nodes.status(), 404, "machines never see the operator's API");
         let unknown =
