@@ -24,7 +24,7 @@ use crate::image;
 /// The MAC address of the node's only port.
 pub(crate) const MAC: &str = "52:54:00:aa:00:01";
 /// No wait is longer; generous, because these tests share the machine with others.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(20);
 /// The agent takes no smaller root disk without hints. A sparse file.
@@ -71,6 +71,7 @@ impl Stage {
         driver_info: Value,
         tune: impl FnOnce(&mut Settings),
     ) -> Self {
+        log();
         let dir = tempfile::tempdir().unwrap();
         let mut settings = settings(dir.path());
         tune(&mut settings);
@@ -211,9 +212,7 @@ impl Stage {
             let node = self.api.node(self.node).await.unwrap();
             assert_ne!(node.provision_state, "active");
             error = node.last_error;
-            node.provision_state == state
-                && node.target_provision_state.is_none()
-                && error.is_some()
+            node.provision_state == state && error.is_some()
         })
         .await;
         error.unwrap()
@@ -281,6 +280,13 @@ pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
         assert!(Instant::now() < end, "waited in vain for {what}");
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// `IRONWRIGHT_LOG=info` and `--nocapture` show what both sides say.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::from_env("IRONWRIGHT_LOG");
+    // Fails where another test of this process was first.
+    tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();
 }
 
 fn settings(dir: &Path) -> Settings {
