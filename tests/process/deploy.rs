@@ -1,21 +1,21 @@
 //! Deploys that end well, and deploys that cannot.
 
-use lab::image_server::Faults;
+use std::os::unix::fs::FileExt;
+
+use lab::image_server::{Faults, ImageServer};
 use serde_json::json;
 
 use crate::image;
 use crate::stage::{Stage, until};
 
-/// Makes `to` with qemu-img; false, with the reason printed, where that program is missing.
+/// Runs qemu-img; false, with the reason printed, where that program is missing.
 fn qemu_img(arguments: &[&str]) -> bool {
-    match lab::host::run("qemu-img", arguments) {
-        Ok(_) => true,
-        Err(error) if std::process::Command::new("qemu-img").arg("--version").output().is_err() => {
-            println!("skipped: qemu-img is not installed ({error})");
-            false
-        }
-        Err(error) => panic!("{error}"),
+    if let Err(error) = lab::host::run("qemu-img", &["--version"]) {
+        println!("skipped, because there is no qemu-img: {error}");
+        return false;
     }
+    lab::host::run("qemu-img", arguments).unwrap();
+    true
 }
 
 /// The words around every failure while the image is written.
@@ -25,6 +25,20 @@ fn failed_write(stage: &Stage, why: &str) -> String {
         "write_image: no image on {}, which was left without a partition table: {why}",
         disk.display()
     )
+}
+
+/// Bytes on the disk that any write of an image would replace.
+const MARK: [u8; 512] = [0x5a; 512];
+
+fn mark(stage: &Stage) {
+    let disk = std::fs::File::options().write(true).open(&stage.disk).unwrap();
+    disk.write_all_at(&MARK, 0).unwrap();
+}
+
+fn is_marked(stage: &Stage) -> bool {
+    let mut found = [0; MARK.len()];
+    std::fs::File::open(&stage.disk).unwrap().read_exact_at(&mut found, 0).unwrap();
+    found == MARK
 }
 
 #[tokio::test]
@@ -135,7 +149,7 @@ async fn an_image_server_that_dies_for_good_ends_the_deploy_after_bounded_attemp
     stage.images.set_faults(Faults { stall_after: Some(12 << 20), ..Faults::default() });
     let _agent = stage.boot_agent().await;
     stage.reaches(&content, 6 << 20).await;
-    stage.images = lab::image_server::ImageServer::start(([127, 0, 0, 1], 0)).await.unwrap();
+    stage.images = ImageServer::start(([127, 0, 0, 1], 0)).await.unwrap();
     let error = stage.fails_in("deploy failed").await;
     let start = failed_write(&stage, &format!("cannot fetch the image: no answer from {url}: "));
     assert!(error.starts_with(&start), "{error}");
@@ -156,22 +170,6 @@ async fn an_image_server_that_comes_back_is_resumed_where_it_stopped() {
     let written = stage.written().await;
     assert_eq!((&written["resumes"], &written["proven"]), (&json!(1), &json!(true)), "{written}");
     assert_eq!(stage.images.counts().cut, 1);
-}
-
-/// Bytes on the disk that any write of an image would replace.
-const MARK: [u8; 512] = [0x5a; 512];
-
-fn mark(stage: &Stage) {
-    use std::os::unix::fs::FileExt;
-    let disk = std::fs::File::options().write(true).open(&stage.disk).unwrap();
-    disk.write_all_at(&MARK, 0).unwrap();
-}
-
-fn is_marked(stage: &Stage) -> bool {
-    use std::os::unix::fs::FileExt;
-    let mut found = [0; MARK.len()];
-    std::fs::File::open(&stage.disk).unwrap().read_exact_at(&mut found, 0).unwrap();
-    found == MARK
 }
 
 #[tokio::test]

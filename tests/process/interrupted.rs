@@ -12,19 +12,20 @@ use lab::api;
 use lab::image_server::Faults;
 
 use crate::image;
-use crate::stage::{KernelLine, Stage};
+use crate::stage::{Agent, KernelLine, Stage, until};
 
-/// Where a deploy is held: the connection to the image server stalls, and goes on with [`go_on`].
+/// Where a deploy is held: the connection to the image server stalls, and goes on with [`go_on`], bytes.
 const HELD_AT: u64 = 12 << 20;
 
-/// A deploy held in the middle of its image, and the agent at it.
-async fn held(content: &[u8]) -> (Stage, crate::stage::Agent) {
+/// A deploy held in the middle of its image, the agent at it, and what that was booted with.
+async fn held(content: &[u8]) -> (Stage, Agent, KernelLine) {
     let stage = Stage::deploying(content).await;
     stage.images.set_faults(Faults { stall_after: Some(HELD_AT), ..Faults::default() });
-    let agent = stage.boot_agent().await;
+    let line = stage.boot().await;
+    let agent = stage.agent(&line);
     stage.reaches(content, 6 << 20).await;
     assert!(!image::has_partition_table(&stage.disk), "a half-written disk must not look bootable");
-    (stage, agent)
+    (stage, agent, line)
 }
 
 fn go_on(stage: &Stage) {
@@ -34,7 +35,7 @@ fn go_on(stage: &Stage) {
 #[tokio::test]
 async fn a_coordinator_that_starts_again_in_the_middle_of_a_deploy_goes_on_with_it() {
     let content = image::gpt(24);
-    let (mut stage, _agent) = held(&content).await;
+    let (mut stage, _agent, _) = held(&content).await;
     stage.kill();
     // The agent has nobody to report to now.
     go_on(&stage);
@@ -52,11 +53,7 @@ async fn a_coordinator_that_starts_again_in_the_middle_of_a_deploy_goes_on_with_
 async fn an_agent_that_starts_again_in_the_middle_of_a_write_begins_the_image_anew_and_ends_the_deploy()
  {
     let content = image::gpt(24);
-    let stage = Stage::deploying(&content).await;
-    stage.images.set_faults(Faults { stall_after: Some(HELD_AT), ..Faults::default() });
-    let line = stage.boot().await;
-    let agent = stage.agent(&line);
-    stage.reaches(&content, 6 << 20).await;
+    let (stage, agent, line) = held(&content).await;
     agent.stop().await;
     assert!(!image::has_partition_table(&stage.disk), "a half-written disk must not look bootable");
     go_on(&stage);
@@ -124,11 +121,12 @@ async fn the_lost_answer_to_the_final_report_changes_nothing() {
     stage.rests_in("active").await;
     assert!(lost.load(Ordering::Relaxed), "no final report was sent");
     assert!(image::is_on(&stage.disk, &content));
-    // Time for the repeated report.
-    tokio::time::sleep(std::time::Duration::from_millis(700)).await;
+    // The agent repeats its report; by then the order is gone, and so is its token.
+    let refusal = "refused 127.0.0.1: Invalid or missing agent token received.".to_owned();
+    until("the repeated report", async || stage.history().await.contains(&refusal)).await;
     assert_eq!(stage.rests_in("active").await.last_error, None);
     let history = stage.history().await;
-    let finished = |event: &&String| event.contains("the agent finished the order");
-    assert_eq!(history.iter().filter(finished).count(), 1, "{history:?}");
-    println!("{history:#?}");
+    for event in ["the agent finished the order", "the node is deploying", "the node is active"] {
+        assert_eq!(history.iter().filter(|known| *known == event).count(), 1, "{history:?}");
+    }
 }

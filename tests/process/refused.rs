@@ -1,74 +1,17 @@
-//! What is refused before anything happens: by the operator's API, by the BMC, and at the agents' door.
-
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+//! What is refused before anything happens: by the operator's API and at the agents' door.
 
 use axum::http::Method;
 use ironwright_api::{BOOT_ID_HEADER, Beat, Heartbeat, NONCE_HEADER, PROTOCOL};
 use lab::api;
-use lab::lab_bmc::{Account, LabBmc, PaperChassis};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::image;
 use crate::stage::{MAC, Stage};
 
-async fn bmc() -> LabBmc {
-    let account = Account { username: "admin".into(), password: "labpassword".into() };
-    let chassis = Arc::new(PaperChassis::default());
-    LabBmc::start(([127, 0, 0, 1], 0).into(), account, &[17, 3], chassis).await.unwrap()
-}
-
-async fn with_bmc(bmc: &LabBmc, password: &str) -> Stage {
-    let port = bmc.address().port();
-    let info = json!({
-        "ipmi_address": "127.0.0.1", "ipmi_port": port, "ipmi_username": "admin", "ipmi_password": password,
-    });
-    Stage::enrolled("ipmi", info, |_| {}).await
-}
-
-/// Asks to manage the node, which must end in `enroll`; returns why.
-async fn cannot_manage(stage: &Stage) -> String {
-    stage.api.provision(stage.node, "manage", &json!({})).await.unwrap();
-    stage.fails_in("enroll").await
-}
-
-#[tokio::test]
-async fn a_wrong_bmc_password_is_named_with_the_address_and_never_shown() {
-    let bmc = bmc().await;
-    let stage = with_bmc(&bmc, "wrong-lab-password").await;
-    let expected = format!(
-        "Failed to read the power state: BMC {} does not accept the password of \"admin\" (the code of RAKP 2 does not \
-         match); check the password.",
-        bmc.address()
-    );
-    assert_eq!(cannot_manage(&stage).await, expected);
-    let shown = stage.about("").await.to_string() + &stage.history().await.join("\n");
-    assert!(!shown.contains("wrong-lab-password"), "{shown}");
-}
-
-#[tokio::test]
-async fn a_silent_bmc_is_named_with_the_address_and_what_to_check() {
-    let bmc = bmc().await;
-    bmc.faults().silent.store(true, Ordering::Relaxed);
-    let stage = with_bmc(&bmc, "labpassword").await;
-    let error = cannot_manage(&stage).await;
-    let start = format!(
-        "Failed to read the power state: BMC {} did not answer Open Session within ",
-        bmc.address()
-    );
-    assert!(error.starts_with(&start), "{error}");
-    let end = " s (4 sent); check the address, firewall and that IPMI over LAN is enabled.";
-    assert!(error.ends_with(end), "{error}");
-}
-
-#[tokio::test]
-async fn a_right_password_makes_the_node_manageable() {
-    let bmc = bmc().await;
-    let stage = with_bmc(&bmc, "labpassword").await;
-    let node = stage.ask("manage", "manageable").await;
-    assert_eq!((node.power_state.as_deref(), node.last_error), (Some("power off"), None));
-}
+/// How a missing or useless checksum is mended.
+const REMEDY: &str = "Set image_os_hash_algo to sha256 or sha512 and image_os_hash_value to the digest, or \
+                      image_checksum to its 64 or 128 hexadecimal digits.";
 
 #[tokio::test]
 async fn a_node_in_maintenance_takes_no_deploy() {
@@ -102,9 +45,6 @@ async fn a_deploy_without_image_and_checksum_is_told_both_at_once() {
         )
     );
 }
-
-const REMEDY: &str = "Set image_os_hash_algo to sha256 or sha512 and image_os_hash_value to the digest, or \
-                      image_checksum to its 64 or 128 hexadecimal digits.";
 
 #[tokio::test]
 async fn an_md5_digest_is_no_proof_and_the_way_out_is_named() {

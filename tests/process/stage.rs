@@ -9,8 +9,9 @@ use axum::http::Method;
 use ironwright_agent::cli::{Sandboxed, run_in_sandbox};
 use ironwright_agent::heartbeat::Pace;
 use ironwright_coordinator::power::{Drivers, Power};
-use ironwright_coordinator::serve::{self, Running};
+use ironwright_coordinator::serve::{self, Running, ServeError};
 use ironwright_coordinator::settings::Settings;
+use ironwright_coordinator::store::sqlite::OpenError;
 use lab::api::{self, Api, Node};
 use lab::image_server::ImageServer;
 use serde_json::{Value, json};
@@ -231,8 +232,17 @@ impl Stage {
     /// Starts the coordinator again, on the same database and addresses.
     pub(crate) async fn restart(&mut self) {
         assert!(self.running.is_none(), "it still runs");
-        let started = serve::start_with(self.settings.clone(), self.power.clone()).await;
-        self.running = Some(started.unwrap());
+        let mut started = None;
+        until("the database of the coordinator that was cut off", async || {
+            match serve::start_with(self.settings.clone(), self.power.clone()).await {
+                Ok(running) => started = Some(running),
+                Err(ServeError::Store(OpenError::Locked { .. })) => {}
+                Err(error) => panic!("{error}"),
+            }
+            started.is_some()
+        })
+        .await;
+        self.running = started;
     }
 
     /// The plain provisioning side.
@@ -269,7 +279,7 @@ fn find(value: &Value, wanted: &dyn Fn(&Value) -> bool) -> Option<Value> {
     match value {
         Value::Object(fields) => fields.values().find_map(|field| find(field, wanted)),
         Value::Array(items) => items.iter().find_map(|item| find(item, wanted)),
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
     }
 }
 
