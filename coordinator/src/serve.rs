@@ -206,6 +206,16 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Connections are tasks of their own: without this an agent that is connected would go on talking to a
+        // coordinator that is gone, and keep its database locked.
+        for server in &self.servers {
+            server.shutdown();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,6 +259,23 @@ mod tests {
         assert!(matches!(second, Err(ServeError::Store(OpenError::Locked { .. }))));
         running.stop().await;
         start(settings(directory.path())).await.unwrap().stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_dropped_coordinator_cuts_its_connections_and_gives_the_database_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let running = start(settings(directory.path())).await.unwrap();
+        let client = http_client();
+        let url = format!("http://{}/", running.operator);
+        // Leaves a connection open for the next request.
+        client.get(&url).send().await.unwrap().bytes().await.unwrap();
+        drop(running);
+        let again = async {
+            while let Err(ServeError::Store(_)) = start(settings(directory.path())).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), again).await.unwrap();
     }
 
     fn http_client() -> reqwest::Client {
