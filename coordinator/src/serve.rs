@@ -100,14 +100,17 @@ pub async fn start(settings: Settings) -> Result<Running, ServeError> {
 /// # Errors
 ///
 /// [`ServeError`].
-pub async fn start_with(settings: Settings, power: Arc<dyn Power>) -> Result<Running, ServeError> {
+pub async fn start_with(
+    mut settings: Settings,
+    power: Arc<dyn Power>,
+) -> Result<Running, ServeError> {
     settings.check()?;
     let store: Arc<dyn Store> = Arc::new(Sqlite::open(&settings.database).await?);
-    let mut app = App::new(store, Arc::new(settings.clone()), power);
+    let mut certificate_sha256 = None;
     let tls = match settings.provisioning.tls_listen {
         Some(address) => {
             let identity = Identity::load_or_make(&settings)?;
-            app.certificate_sha256 = Some(identity.sha256().into());
+            certificate_sha256 = Some(identity.sha256().into());
             Some((listen("provisioning.tls_listen", address)?, identity.server_config()?))
         }
         None => None,
@@ -117,6 +120,12 @@ pub async fn start_with(settings: Settings, power: Arc<dyn Power>) -> Result<Run
         None => None,
     };
     let operator = listen("listen", settings.listen)?;
+    // Boot scripts name these addresses: port 0 must not be told to a machine, but the port that the kernel chose.
+    settings.provisioning.tls_listen = tls.as_ref().map(|((_, address), _)| *address);
+    settings.provisioning.listen = plain.as_ref().map(|(_, address)| *address);
+    settings.listen = operator.1;
+    let mut app = App::new(store, Arc::new(settings), power);
+    app.certificate_sha256 = certificate_sha256;
 
     let stop = CancellationToken::new();
     let mut running = Running {
@@ -197,6 +206,16 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Connections are tasks of their own: without this an agent that is connected would go on talking to a
+        // coordinator that is gone, and keep its database locked.
+        for server in &self.servers {
+            server.shutdown();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +238,9 @@ mod tests {
         let root = client.get(format!("http://{}/", running.operator)).send().await.unwrap();
         assert!(root.text().await.unwrap().contains("default_version"));
         let plain = running.provisioning.unwrap();
+        let entry = client.get(format!("http://{plain}/boot/ipxe")).send().await.unwrap();
+        let entry = entry.text().await.unwrap();
+        assert!(entry.contains(&format!("http://{plain}/boot/ipxe/")), "the port in use: {entry}");
         let nodes = client.get(format!("http://{plain}/v1/nodes")).send().await.unwrap();
         assert_eq!(nodes.status(), 404, "machines never see the operator's API");
         let unknown =
@@ -237,6 +259,23 @@ mod tests {
         assert!(matches!(second, Err(ServeError::Store(OpenError::Locked { .. }))));
         running.stop().await;
         start(settings(directory.path())).await.unwrap().stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_dropped_coordinator_cuts_its_connections_and_gives_the_database_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let running = start(settings(directory.path())).await.unwrap();
+        let client = http_client();
+        let url = format!("http://{}/", running.operator);
+        // Leaves a connection open for the next request.
+        client.get(&url).send().await.unwrap().bytes().await.unwrap();
+        drop(running);
+        let again = async {
+            while let Err(ServeError::Store(_)) = start(settings(directory.path())).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), again).await.unwrap();
     }
 
     fn http_client() -> reqwest::Client {

@@ -13,8 +13,9 @@ use axum::extract::{Path as UrlPath, State};
 use axum::http::{HeaderMap, Response, StatusCode, header};
 use axum::routing::get;
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::io::ReaderStream;
 
@@ -29,7 +30,8 @@ pub struct Faults {
     pub cut_always_after: Option<u64>,
     /// Cuts the next response that is longer than this, then serves well.
     pub cut_once_after: Option<u64>,
-    /// Sends this many bytes of body, then nothing more, keeping the connection open.
+    /// Sends this many bytes of body, then nothing more, keeping the connection open until the faults are set anew (then the
+    /// rest comes) or the server is dropped (then the connection is cut).
     pub stall_after: Option<u64>,
 }
 
@@ -44,11 +46,12 @@ pub struct Counts {
     pub cut: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     files: BTreeMap<String, PathBuf>,
     faults: Faults,
     counts: Counts,
+    set_anew: watch::Receiver<()>,
 }
 
 /// A running server. Dropping it stops it.
@@ -56,6 +59,7 @@ struct Shared {
 pub struct ImageServer {
     address: SocketAddr,
     shared: Arc<Mutex<Shared>>,
+    set_anew: watch::Sender<()>,
     task: JoinHandle<()>,
 }
 
@@ -71,14 +75,20 @@ impl ImageServer {
             .await
             .with_context(|| format!("image server at {address}"))?;
         let address = listener.local_addr()?;
-        let shared = Arc::new(Mutex::new(Shared::default()));
+        let set_anew = watch::Sender::new(());
+        let shared = Arc::new(Mutex::new(Shared {
+            files: BTreeMap::new(),
+            faults: Faults::default(),
+            counts: Counts::default(),
+            set_anew: set_anew.subscribe(),
+        }));
         let router = Router::new().route("/{name}", get(serve)).with_state(Arc::clone(&shared));
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
                 tracing::error!("image server: {error}");
             }
         });
-        Ok(Self { address, shared, task })
+        Ok(Self { address, shared, set_anew, task })
     }
 
     /// Serves `file` under its own name and returns the URL.
@@ -96,7 +106,9 @@ impl ImageServer {
 
     /// Sets how it misbehaves from the next request on.
     pub fn set_faults(&self, faults: Faults) {
-        lock(&self.shared).faults = faults;
+        let mut shared = lock(&self.shared);
+        shared.faults = faults;
+        self.set_anew.send_replace(());
     }
 
     /// What happened so far.
@@ -183,17 +195,20 @@ async fn answer(
             .status(StatusCode::PARTIAL_CONTENT)
             .header(header::CONTENT_RANGE, format!("bytes {first}-{last}/{total}"));
     }
-    Ok(response.body(body(shared, file, length))?)
+    Ok(response.body(body(shared, file, (path, first), length))?)
 }
 
-/// The body, cut or stalled as the faults say.
-fn body(shared: &Shares, file: tokio::fs::File, length: u64) -> Body {
-    let (cut, stall) = {
+/// `length` bytes of the file from `first`, cut or stalled as the faults say. `file` stands at `first`.
+fn body(shared: &Shares, file: tokio::fs::File, (path, first): (&Path, u64), length: u64) -> Body {
+    let (cut, stall, set_anew) = {
         let mut shared = lock(shared);
         let once = shared.faults.cut_once_after.take_if(|after| *after < length);
         let cut = once.or(shared.faults.cut_always_after).filter(|after| *after < length);
         shared.counts.cut += u64::from(cut.is_some());
-        (cut, shared.faults.stall_after.filter(|after| *after < length))
+        let stall = shared.faults.stall_after.filter(|after| *after < length);
+        let mut set_anew = shared.set_anew.clone();
+        set_anew.mark_unchanged();
+        (cut, stall, set_anew)
     };
     let sent = cut.or(stall).unwrap_or(length);
     let bytes = ReaderStream::with_capacity(file.take(sent), 256 << 10);
@@ -205,10 +220,24 @@ fn body(shared: &Shares, file: tokio::fs::File, length: u64) -> Body {
         });
         Body::from_stream(bytes.chain(end))
     } else if stall.is_some() {
-        Body::from_stream(bytes.chain(futures_util::stream::pending()))
+        let rest = rest(path.to_owned(), first + sent, length - sent, set_anew);
+        Body::from_stream(bytes.chain(futures_util::stream::once(rest).try_flatten()))
     } else {
         Body::from_stream(bytes)
     }
+}
+
+/// What follows a stall, once the faults are set anew.
+async fn rest(
+    path: PathBuf,
+    first: u64,
+    length: u64,
+    mut set_anew: watch::Receiver<()>,
+) -> std::io::Result<ReaderStream<tokio::io::Take<tokio::fs::File>>> {
+    set_anew.changed().await.map_err(std::io::Error::other)?;
+    let mut file = tokio::fs::File::open(path).await?;
+    file.seek(std::io::SeekFrom::Start(first)).await?;
+    Ok(ReaderStream::with_capacity(file.take(length), 256 << 10))
 }
 
 /// One `bytes=A-B`, `bytes=A-` or `bytes=-N` as (first, length); `None` for forms that a server may ignore.
@@ -291,6 +320,31 @@ mod tests {
         server.set_faults(Faults { stall_after: Some(1000), ..Faults::default() });
         let waited = tokio::time::timeout(Duration::from_millis(200), fetch(&url, None)).await;
         assert!(waited.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_stall_ends_with_the_next_faults_and_is_cut_with_the_server() {
+        let content: Vec<u8> = (0..1 << 20).map(|at: u32| at.to_le_bytes()[1]).collect();
+        let (_dir, server, url) = server(&content).await;
+        let stall = Faults { stall_after: Some(300_000), ..Faults::default() };
+        server.set_faults(stall.clone());
+        let client = crate::api::http_client().unwrap();
+        let begin = async || {
+            let mut response = client.get(&url).send().await.unwrap();
+            let mut got = Vec::new();
+            while got.len() < 300_000 {
+                got.extend_from_slice(&response.chunk().await.unwrap().unwrap());
+            }
+            (response, got)
+        };
+        let (response, mut got) = begin().await;
+        server.set_faults(Faults::default());
+        got.extend_from_slice(&response.bytes().await.unwrap());
+        assert!(got == content, "the rest follows without a gap");
+        server.set_faults(stall);
+        let (response, _) = begin().await;
+        drop(server);
+        assert!(response.bytes().await.is_err());
     }
 
     #[tokio::test]

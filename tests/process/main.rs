@@ -1,4 +1,17 @@
 //! Real parts in one process: no root, no virtual machine, seconds.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod bmc;
+#[cfg(test)]
+mod deploy;
+#[cfg(test)]
+mod image;
+#[cfg(test)]
+mod interrupted;
+#[cfg(test)]
 mod ipmi;
+#[cfg(test)]
+mod refused;
+#[cfg(test)]
+mod stage;

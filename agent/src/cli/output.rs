@@ -42,6 +42,13 @@ impl From<Failure> for Trouble {
     }
 }
 
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        let Trouble { message, remedy, blame, code: _, said: _ } = trouble;
+        Self { step: String::new(), message, remedy, blame }
+    }
+}
+
 /// Logs to standard error (the ramdisk's console) and to the tail; `IRONWRIGHT_LOG` overrides `level`.
 pub(super) fn log(tail: &LogTail, level: &str) {
     let filter =

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ironwright_api::Failure;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -10,7 +11,7 @@ use super::output::Trouble;
 use super::{Done, collect, runtime, system};
 use crate::config::{Parameters, Settings, normal_mac};
 use crate::coordinator::{Coordinator, Retry};
-use crate::heartbeat::{Boot, Heart, Stages};
+use crate::heartbeat::{Boot, Heart, Pace, Stages};
 use crate::journal::{Journal, Session};
 use crate::order::{Facts, Machine};
 use crate::report::LogTail;
@@ -43,16 +44,50 @@ fn mac(text: &str) -> Result<String, String> {
     normal_mac(text).ok_or_else(|| "it is not a MAC address".to_owned())
 }
 
+/// An agent in a process of somebody else's: always a sandbox.
+#[derive(Debug)]
+pub struct Sandboxed {
+    /// Base URL of the coordinator, without /v1.
+    pub api_url: String,
+    /// The disks or files that orders may use.
+    pub disks: Vec<PathBuf>,
+    /// MAC addresses to look the node up by.
+    pub macs: Vec<String>,
+    /// The one-time nonce of this boot, hexadecimal.
+    pub nonce: Option<String>,
+    /// SHA-256 of the coordinator's certificate (DER), hexadecimal; needed for https.
+    pub tls_pin: Option<String>,
+    /// Where token and unacknowledged reports survive a restart of the agent.
+    pub run_dir: PathBuf,
+    /// How far apart heartbeats are; none: as the coordinator asks.
+    pub pace: Option<Pace>,
+}
+
 pub(super) fn run(args: Args, tail: LogTail) -> Result<Done, Trouble> {
-    let boot = Boot::read(&args.run_dir);
-    let stages = Stages::start(boot.as_ref());
     let system = system(&args.disk).map_err(|error| Trouble::usage(&error))?;
-    let settings = settings(&args, &system).map_err(|error| Trouble::usage(&error))?;
-    let journal = Journal::open(&args.run_dir, boot.map(|boot| boot.boot_id))
-        .map_err(|error| Trouble::new(&error, "name a directory of your own with --run-dir"))?;
-    let agent =
-        Agent { settings, system: Arc::new(system), journal: Arc::new(journal), stages, tail };
-    runtime()?.block_on(agent.run(args.mac))
+    let agent = Agent::new(&args, system, tail)?;
+    runtime()?.block_on(async { agent.run(args.mac, stop_signals()?).await })
+}
+
+/// Runs an agent until `stop`, in a sandbox of the disks named: whatever machine this is, no other disk is opened.
+///
+/// # Errors
+///
+/// What the program would print, with its remedy.
+pub async fn run_in_sandbox(options: Sandboxed, stop: CancellationToken) -> Result<(), Failure> {
+    let system =
+        System::sandbox(Path::new("/"), &options.disks).map_err(|error| Trouble::usage(&error))?;
+    let args = Args {
+        api_url: Some(options.api_url),
+        disk: options.disks,
+        mac: options.macs,
+        nonce: options.nonce,
+        tls_pin: options.tls_pin,
+        run_dir: options.run_dir,
+    };
+    let agent = Agent { pace: options.pace, ..Agent::new(&args, system, LogTail::default())? };
+    agent.run(args.mac, stop).await?;
+    Ok(())
 }
 
 /// In the ramdisk the kernel command line, with flags on top; elsewhere flags only.
@@ -79,12 +114,22 @@ struct Agent {
     journal: Arc<Journal>,
     stages: Stages,
     tail: LogTail,
+    pace: Option<Pace>,
 }
 
 impl Agent {
-    async fn run(self, macs: Vec<String>) -> Result<Done, Trouble> {
+    fn new(args: &Args, system: System, tail: LogTail) -> Result<Self, Trouble> {
+        let boot = Boot::read(&args.run_dir);
+        let stages = Stages::start(boot.as_ref());
+        let settings = settings(args, &system).map_err(|error| Trouble::usage(&error))?;
+        let journal = Journal::open(&args.run_dir, boot.map(|boot| boot.boot_id))
+            .map_err(|error| Trouble::new(&error, "name a directory of your own with --run-dir"))?;
+        let (system, journal) = (Arc::new(system), Arc::new(journal));
+        Ok(Self { settings, system, journal, stages, tail, pace: None })
+    }
+
+    async fn run(self, macs: Vec<String>, stop: CancellationToken) -> Result<Done, Trouble> {
         let network = "check the network, the coordinator and the boot script";
-        let stop = stop_signals()?;
         let Settings { tls_pin, http_timeout, .. } = self.settings;
         let client = tls::coordinator_client(tls_pin, http_timeout)
             .map_err(|error| Trouble::new(&error, "report this with the machine's console"))?;
@@ -103,7 +148,9 @@ impl Agent {
         let session = session.map_err(|error| Trouble::new(&error, network))?;
         tracing::info!(node = %session.node, boot_id = %self.journal.boot_id(), "at work for this node");
         let crew = Arc::new(Machine::new(self.system, images, facts));
+        let pace = self.pace.unwrap_or_else(|| Pace::new(session.interval_ms));
         Heart::new(coordinator, session, self.journal, crew, self.tail, self.stages)
+            .with_pace(pace)
             .run(stop)
             .await;
         Ok(Done::Proven)
