@@ -1,7 +1,7 @@
 //! From an order and what is known of the machine to a list of actions; pure.
 //!
 //! Everything that can be refused is refused here, all problems at once, before a byte of any disk changes.
-//! [`run`] performs a plan; [`carry_out`] is the whole way from an order to its end.
+//! [`run`] performs a plan; [`carry_out()`] is the whole way from an order to its end.
 
 mod carry_out;
 mod fetch;

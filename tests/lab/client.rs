@@ -1,4 +1,5 @@
 //! The real `baremetal` client (python-ironicclient from PyPI), in a virtual environment of its own in the cache.
+#![expect(clippy::print_stdout, reason = "its transcript is what a person reads")]
 
 use std::path::{Path, PathBuf};
 

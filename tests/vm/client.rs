@@ -1,5 +1,7 @@
 //! The seed's session, line by line, with today's real client.
 
+use std::time::Duration;
+
 use lab::Firmware;
 use lab::client::Client;
 use lab::lab::{Lab, LabSpec, MachineSpec};
@@ -11,46 +13,36 @@ use crate::stage::sha256;
 #[ignore = "a virtual machine: cargo lab test"]
 async fn the_real_client_enrols_validates_deploys_and_undeploys() {
     let lab = Lab::start(&LabSpec::new(vec![MachineSpec::new(Firmware::Bios)])).await.unwrap();
-    tokio::task::block_in_place(|| session(&lab)).unwrap();
+    tokio::task::block_in_place(|| {
+        let client = Client::new("http://127.0.0.1:6385")?;
+        enrols(&lab, &client)?;
+        validates(&lab, &client)?;
+        deploys_and_undeploys(&lab, &client)
+    })
+    .unwrap();
 }
 
-fn session(lab: &Lab) -> anyhow::Result<()> {
-    let client = Client::new("http://127.0.0.1:6385")?;
-    let machine = &lab.rack.machines[0];
+fn enrols(lab: &Lab, client: &Client) -> anyhow::Result<()> {
     let address = format!("ipmi_address={}", net::bmc(0).ip());
-    let (user, password) =
-        (format!("ipmi_username={}", bmc::USERNAME), format!("ipmi_password={}", bmc::PASSWORD));
+    let user = format!("ipmi_username={}", bmc::USERNAME);
+    let password = format!("ipmi_password={}", bmc::PASSWORD);
+    let facts = [&user, &password, &address].map(|fact| ["--driver-info", fact]);
+    let properties = ["cpus=4", "memory_mb=8192", "local_gb=4"].map(|fact| ["--property", fact]);
     let create = |driver: &'static str| {
-        vec![
-            "node",
-            "create",
-            "--driver",
-            driver,
-            "--driver-info",
-            &user,
-            "--driver-info",
-            &password,
-            "--driver-info",
-            &address,
-            "--property",
-            "cpus=4",
-            "--property",
-            "memory_mb=8192",
-            "--property",
-            "local_gb=4",
-            "--extra",
-            "note=spare server",
-            "--name",
-            "mytest",
-        ]
+        let first = ["node", "create", "--driver", driver];
+        let last = ["--extra", "note=spare server", "--name", "mytest"];
+        [&first[..], facts.as_flattened(), properties.as_flattened(), &last].concat()
     };
     let refusal = client.refused(&create("agent_ipmitool"))?;
     assert!(refusal.contains("ipmi"), "{refusal}");
     let node = client.json(&create("ipmi"))?;
     assert_eq!(node["driver_info"]["ipmi_password"], "******");
     let uuid = node["uuid"].as_str().unwrap_or_default();
-    client.good(&["port", "create", "--node", uuid, &machine.spec().mac])?;
+    client.good(&["port", "create", "--node", uuid, &lab.rack.machines[0].spec().mac])?;
+    Ok(())
+}
 
+fn validates(lab: &Lab, client: &Client) -> anyhow::Result<()> {
     let report = client.good(&["node", "validate", "mytest"])?;
     assert!(report.contains("image_source"), "{report}");
     let image = lab.inputs.image_small.clone().unwrap();
@@ -58,7 +50,7 @@ fn session(lab: &Lab) -> anyhow::Result<()> {
     let md5 = "image_checksum=e1d99d6d0ef2144a8d672b0420c547b5";
     client.good(&["node", "set", "mytest", "--instance-info", &source, "--instance-info", md5])?;
     let report = client.good(&["node", "validate", "mytest"])?;
-    assert!(report.contains("sha256") || report.contains("SHA-256"), "{report}");
+    assert!(report.contains("sha256"), "{report}");
     let checksum = format!("image_checksum={}", sha256(&image));
     client.good(&["node", "set", "mytest", "--instance-info", &checksum])?;
     client.good(&[
@@ -77,24 +69,33 @@ fn session(lab: &Lab) -> anyhow::Result<()> {
             assert_eq!(row["Result"], true, "{row}");
         }
     }
+    Ok(())
+}
 
-    client.good(&["node", "manage", "db01.example", "--wait", "60"])?;
-    client.good(&["node", "provide", "db01.example", "--wait", "300"])?;
-    client.good(&["node", "maintenance", "set", "db01.example", "--reason", "replacing disks"])?;
-    let refusal = client.refused(&["node", "deploy", "db01.example"])?;
+/// `words` about the node, and `more`.
+fn on<'a>(words: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+    [words, &["db01.example"], more].concat()
+}
+
+fn deploys_and_undeploys(lab: &Lab, client: &Client) -> anyhow::Result<()> {
+    client.good(&on(&["node", "manage"], &["--wait", "60"]))?;
+    client.good(&on(&["node", "provide"], &["--wait", "300"]))?;
+    let reason = ["--reason", "replacing disks"];
+    client.good(&on(&["node", "maintenance", "set"], &reason))?;
+    let refusal = client.refused(&on(&["node", "deploy"], &[]))?;
     assert!(refusal.contains("because it's in maintenance mode"), "{refusal}");
-    client.good(&["node", "maintenance", "unset", "db01.example"])?;
+    client.good(&on(&["node", "maintenance", "unset"], &[]))?;
     let drive = r##"{"meta_data": {"hostname": "db01"}, "user_data": "#!/bin/sh\necho SEED-SAYS-$(hostname) > /dev/ttyS0\n"}"##;
-    client.good(&["node", "deploy", "db01.example", "--config-drive", drive, "--wait", "420"])?;
-    let node = client.json(&["node", "show", "db01.example"])?;
+    client.good(&on(&["node", "deploy"], &["--config-drive", drive, "--wait", "420"]))?;
+    let node = client.json(&on(&["node", "show"], &[]))?;
     assert_eq!(node["provision_state"], "active");
     assert_eq!(node["power_state"], "power on");
-    let console = machine.console();
-    let waiting = console.wait_for("SEED-SAYS-db01", std::time::Duration::from_secs(120));
+    let console = lab.rack.machines[0].console();
+    let waiting = console.wait_for("SEED-SAYS-db01", Duration::from_secs(120));
     let words = tokio::runtime::Handle::current().block_on(waiting)?;
     println!("console: {}", words.trim());
-    client.good(&["node", "undeploy", "db01.example", "--wait", "300"])?;
-    let node = client.json(&["node", "show", "db01.example"])?;
+    client.good(&on(&["node", "undeploy"], &["--wait", "300"]))?;
+    let node = client.json(&on(&["node", "show"], &[]))?;
     assert_eq!(node["provision_state"], "available");
     Ok(())
 }
