@@ -112,6 +112,24 @@ pub fn ramdisk() -> Result<Ramdisk, ArtifactError> {
     })
 }
 
+/// Builds the ramdisk once more into `out`, from the same inputs and without anything kept from the build before.
+///
+/// # Errors
+/// [`ArtifactError`].
+pub fn ramdisk_again(out: &Path) -> Result<Ramdisk, ArtifactError> {
+    Program::new(workspace().join("ramdisk/build"))
+        .arg("--out")
+        .arg(out)
+        .arg("--agent")
+        .arg(cargo::agent()?)
+        .arg("--kernel-dir")
+        .arg(Kernel::Generic.fetch()?)
+        .run()?;
+    let [vmlinuz, initrd, manifest] =
+        ["vmlinuz", "initrd", "manifest.txt"].map(|name| out.join(name));
+    Ok(Ramdisk { vmlinuz, initrd, manifest })
+}
+
 /// A Debian that boots fast on any disk and reads its config drive without cloud-init (qcow2). On the serial line it says
 /// `IMAGE-READY hostname=… drive=… type=… root=… up=…`, then what its user data prints, then `IMAGE-DONE status=…`.
 ///

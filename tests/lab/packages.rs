@@ -51,6 +51,7 @@ impl Set {
             "iproute2",
             "curl",
             "python3-venv",
+            "shellcheck",
         ];
         let ramdisk = ["kmod", "cpio", "zstd", "xz-utils"];
         let images = [

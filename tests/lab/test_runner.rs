@@ -62,6 +62,11 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         phases.run("format", || check(cargo(&["fmt", "--all", "--check"])))?;
         let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         phases.run("lints", || check(cargo(&lints)))?;
+        phases.run("documentation", || {
+            let doc = ["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"];
+            check(cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
+        })?;
+        phases.run("shell scripts", || check(shellcheck()))?;
         phases.run("unit and process tests", || {
             counted(cargo(&["test", "--workspace", "--no-fail-fast"]))
         })?;
@@ -119,6 +124,15 @@ impl Phases {
         _ = write!(text, "{passed} passed, {failed} failed");
         text
     }
+}
+
+/// Every shell script of the project.
+fn shellcheck() -> Program {
+    let scripts = ["assemble", "config-drive", "debian", "full", "initrd-init", "small"];
+    Program::new("shellcheck")
+        .dir(workspace())
+        .args([".ci/run", "ramdisk/build"])
+        .args(scripts.map(|name| format!("tests/lab/images/{name}")))
 }
 
 /// Cargo in the workspace; its output goes to this terminal unless captured.
