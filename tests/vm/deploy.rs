@@ -58,6 +58,20 @@ async fn a_bmc_with_suite_17_is_told_persistent_and_efi_boot_flags() {
 
 #[tokio::test]
 #[ignore = "a virtual machine: cargo lab test"]
+async fn a_sata_disk_is_found_written_and_booted() {
+    let stage = Stage::available(Firmware::Bios, |lab| {
+        lab.machines[0].disks[0].bus = lab::machine::Bus::Sata;
+    })
+    .await;
+    stage.choose(&stage.image()).await;
+    stage.deploy().await;
+    stage.ends_well().await;
+    let evidence = stage.lab.api.evidence(stage.node).await.unwrap().to_string();
+    assert!(evidence.contains("/dev/sda") && evidence.contains("LAB-DISK-0"), "{evidence}");
+}
+
+#[tokio::test]
+#[ignore = "a virtual machine: cargo lab test"]
 async fn an_image_larger_than_memory_is_deployed_to_a_machine_of_512_mib() {
     let stage = Stage::available(Firmware::Bios, |lab| lab.machines[0].memory_mib = 512).await;
     let image = stage.lab.dir.join("large.qcow2");

@@ -58,10 +58,10 @@ async fn a_power_cut_in_mid_write_boots_the_ramdisk_again() {
 async fn a_power_cut_between_config_drive_and_commit_leaves_no_bootable_disk() {
     let stage = deploying().await;
     let machine = &stage.lab.rack.machines[0];
-    stage.wait_for_bytes(SOME).await;
     let log = lab::serial::Console::new(&stage.lab.coordinator.log());
     while log.find("step write_configdrive began").is_none() {
-        assert!(machine.is_on());
+        let node = stage.lab.api.node(stage.node).await.unwrap();
+        assert!(!node.has_failed() && node.provision_state != "active", "{node:?}");
         tokio::time::sleep(Duration::from_millis(4)).await;
     }
     // The acknowledgement is on its way; writing 64 MiB takes some hundred milliseconds.
