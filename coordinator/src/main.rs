@@ -66,7 +66,13 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             runtime.block_on(serve::run(settings))?;
         }
         Command::DnsmasqConfig { config } => {
-            std::io::stdout().write_all(boot::dnsmasq_config(&load(config)?).as_bytes())?;
+            let settings = load(config)?;
+            anyhow::ensure!(
+                settings.provisioning.listen.is_some(),
+                "provisioning.listen is not set, so there is no address to send machines to; name a settings file \
+                 that has it with --config"
+            );
+            std::io::stdout().write_all(boot::dnsmasq_config(&settings).as_bytes())?;
         }
     }
     Ok(())

@@ -222,9 +222,7 @@ impl Settings {
                  config drives",
             );
         }
-        if self.boot.attempts == 0 {
-            return refuse("boot.attempts", "must be at least 1");
-        }
+        self.check_boot()?;
         let deadlines = &self.deadlines;
         for (key, seconds) in [
             ("deadlines.await_agent", deadlines.await_agent),
@@ -236,6 +234,54 @@ impl Settings {
             if seconds == 0 || seconds > MAX_SECONDS {
                 return refuse(key, &format!("is {seconds}, must be 1 to {MAX_SECONDS} seconds"));
             }
+        }
+        let interval = self.power.sync_interval;
+        if interval > MAX_SECONDS {
+            return refuse(
+                "power.sync_interval",
+                &format!("is {interval}, must be 0 to {MAX_SECONDS} seconds"),
+            );
+        }
+        let pause = self.ipmi.min_command_interval_ms;
+        if pause > MAX_PAUSE_MS {
+            return refuse(
+                "ipmi.min_command_interval_ms",
+                &format!("is {pause}, must be 0 to {MAX_PAUSE_MS} milliseconds"),
+            );
+        }
+        Ok(())
+    }
+
+    /// What goes into boot scripts.
+    fn check_boot(&self) -> Result<(), SettingsError> {
+        let refuse = |key, problem: String| Err(SettingsError::Value { key, problem });
+        let boot = &self.boot;
+        if boot.attempts == 0 || boot.attempts > MAX_ATTEMPTS {
+            return refuse(
+                "boot.attempts",
+                format!("is {}, must be 1 to {MAX_ATTEMPTS}", boot.attempts),
+            );
+        }
+        if boot.kernel_append_params.chars().any(char::is_control) {
+            return refuse(
+                "boot.kernel_append_params",
+                "has a line break or control character".into(),
+            );
+        }
+        for (key, file) in [("boot.kernel", &boot.kernel), ("boot.ramdisk", &boot.ramdisk)] {
+            if let Some(file) = file
+                && !file.is_file()
+            {
+                let path = file.display();
+                return refuse(key, format!("{path} is not a file; build it with ramdisk/build"));
+            }
+        }
+        let host = |c: char| c.is_ascii_alphanumeric() || "-.:".contains(c);
+        if let Some(name) = &self.provisioning.advertise
+            && (name.is_empty() || !name.chars().all(host))
+        {
+            let problem = format!("{name:?} is no host name or address (no scheme, no path)");
+            return refuse("provisioning.advertise", problem);
         }
         Ok(())
     }
@@ -255,6 +301,12 @@ impl Settings {
 
 /// A month: longer waits are typing errors.
 const MAX_SECONDS: u64 = 31 * 24 * 3600;
+
+/// Most boots of a ramdisk for one order: more only hides a machine that does not boot.
+const MAX_ATTEMPTS: u32 = 100;
+
+/// Longest pause between two sessions with one BMC, milliseconds: a minute (Ironic's default is 5 s).
+const MAX_PAUSE_MS: u64 = 60_000;
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context, bail};
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -78,10 +79,35 @@ pub fn lab_binary() -> anyhow::Result<PathBuf> {
         return Ok(path.into());
     }
     let own = std::env::current_exe().context("finding the path of this program")?;
-    if own.file_stem() != Some(OsStr::new("lab")) {
+    let name = own.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    // Linux names a program that was replaced while it ran "lab (deleted)": cargo does that when it builds the lab again.
+    if name.trim_end_matches(" (deleted)") != "lab" {
         bail!("{} runs outside the lab; run it with `cargo lab test FILTER`", own.display());
     }
-    Ok(own)
+    if let Some(copy) = COPY.get() {
+        return Ok(copy.clone());
+    }
+    let copy = copy_of_this_program().context("keeping a copy of this program for the run")?;
+    Ok(COPY.get_or_init(|| copy).clone())
+}
+
+/// Where this process keeps its copy of itself.
+static COPY: OnceLock<PathBuf> = OnceLock::new();
+
+/// A copy that nobody replaces while the run needs it. Copies of processes that ended are removed.
+fn copy_of_this_program() -> std::io::Result<PathBuf> {
+    let all = crate::packages::cache_dir().join("bin");
+    for old in std::fs::read_dir(&all).into_iter().flatten().flatten() {
+        if !Path::new("/proc").join(old.file_name()).exists() {
+            // Another run may be removing it too.
+            std::fs::remove_dir_all(old.path()).ok();
+        }
+    }
+    let folder = all.join(std::process::id().to_string());
+    std::fs::create_dir_all(&folder)?;
+    let copy = folder.join("lab");
+    std::fs::copy("/proc/self/exe", &copy)?;
+    Ok(copy)
 }
 
 /// Fails unless this process lives in a run's own namespaces.

@@ -58,6 +58,8 @@ struct Standing {
 #[derive(Debug, Serialize, Deserialize)]
 struct Contents {
     image: String,
+    sha256: String,
+    macs: Vec<String>,
     nodes: Vec<serde_json::Value>,
 }
 
@@ -114,7 +116,9 @@ fn explain(standing: &Standing, contents: &Contents) -> anyhow::Result<()> {
     ));
     say("\nexport OS_AUTH_TYPE=none");
     say(&format!("export OS_ENDPOINT=http://{}", standing.api));
-    say(&format!("\nan image: {}", contents.image));
+    say(&format!("\nan image, as the machines see it: {}", contents.image));
+    say(&format!("its sha256: {}", contents.sha256));
+    say(&format!("MAC addresses of the machines, in their order: {}", contents.macs.join(" ")));
     say("machines, powered off, as bodies for POST /v1/nodes:");
     for node in &contents.nodes {
         say(&serde_json::to_string_pretty(node)?);
@@ -192,7 +196,13 @@ pub fn run_inside(options: &Options) -> anyhow::Result<ExitCode> {
         let image = lab.inputs.image_small.clone().context("the run was given no image")?;
         let nodes = (0..lab.rack.machines.len())
             .map(|index| lab.node_body(index, &format!("machine-{index}")));
-        let contents = Contents { image: lab.images.add(&image)?, nodes: nodes.collect() };
+        let digest = crate::host::Program::new("sha256sum").arg(&image).text()?;
+        let contents = Contents {
+            image: lab.images.add(&image)?,
+            sha256: digest.split_whitespace().next().unwrap_or_default().to_owned(),
+            macs: lab.rack.machines.iter().map(|machine| machine.spec().mac.clone()).collect(),
+            nodes: nodes.collect(),
+        };
         let listener = relay::listen(&lab.dir)?;
         let (new, file) = (lab.dir.join("contents.json.new"), lab.dir.join("contents.json"));
         std::fs::write(&new, serde_json::to_vec_pretty(&contents)?)?;

@@ -33,7 +33,7 @@ pub(super) fn run(args: &Args) -> Result<Done, Trouble> {
         print_line(&format!(
             "{}: metadata erased, {} bytes zeroed and {} read back as zero; data between them is untouched",
             erased.device, erased.bytes, erased.verified_bytes
-        ));
+        ))?;
     }
     Ok(Done::Proven)
 }

@@ -65,14 +65,16 @@ pub(super) fn log(tail: &LogTail, level: &str) {
 pub(super) fn print_json(value: &impl Serialize) -> Result<(), Trouble> {
     let printed = serde_json::to_string_pretty(value)
         .map_err(std::io::Error::other)
-        .and_then(|text| writeln!(std::io::stdout(), "{text}"));
+        .and_then(|text| writeln!(std::io::stdout(), "{text}"))
+        .and_then(|()| std::io::stdout().flush());
     printed.map_err(|error| Trouble::new(&error, "check where standard output goes"))
 }
 
 /// One line on standard output.
-pub(super) fn print_line(line: &str) {
-    // A closed pipe is the reader's choice.
-    writeln!(std::io::stdout(), "{line}").ok();
+pub(super) fn print_line(line: &str) -> Result<(), Trouble> {
+    writeln!(std::io::stdout(), "{line}")
+        .and_then(|()| std::io::stdout().flush())
+        .map_err(|error| Trouble::new(&error, "check where standard output goes"))
 }
 
 /// With `json` a failure becomes the one object on standard output.

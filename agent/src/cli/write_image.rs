@@ -95,7 +95,7 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
     if args.json {
         print_json(&written)?;
     } else {
-        print_line(&sentence(&written));
+        print_line(&sentence(&written))?;
     }
     Ok(if written.proven { Done::Proven } else { Done::NotVerified })
 }

@@ -21,6 +21,12 @@ pub enum EraseError {
         /// Why.
         source: DiskError,
     },
+    /// There is nothing to erase: a reader without a card, or a dead disk.
+    #[error("{device} has no bytes: an empty reader or a dead disk; nothing was erased")]
+    Empty {
+        /// Device node.
+        device: String,
+    },
     /// The disk returns other bytes than zeros.
     #[error(
         "{device} returns {found:#04x} at offset {offset} after it was zeroed; the disk does not keep what is written, replace it"
@@ -42,6 +48,9 @@ pub enum EraseError {
 pub fn erase(disk: &dyn BlockDevice, serial: &str, known: &[Range]) -> Result<Erased, EraseError> {
     let device = disk.path().display().to_string();
     let refused = |source| EraseError::Disk { device: device.clone(), source };
+    if disk.bytes() == 0 {
+        return Err(EraseError::Empty { device });
+    }
     let mut partitions = known.to_vec();
     partitions.extend(own_partitions(disk).map_err(refused)?);
     let areas = areas(disk.bytes(), &partitions);

@@ -181,6 +181,9 @@ impl ImageError {
             }
             Self::Digest(error) => error.remedy(),
             Self::Source(error) => error.remedy(),
+            Self::Unsupported { detected: "an HTML page" } => {
+                "correct the URL: it leads to a web page, a login or an error page".into()
+            }
             Self::UnknownFormat { .. } | Self::Unsupported { .. } => {
                 "convert the image with `qemu-img convert -O qcow2` and publish the result".into()
             }

@@ -79,8 +79,11 @@ impl Sqlite {
     ///
     /// [`OpenError`].
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
+        let unusable = |source| OpenError::File { path: path.to_owned(), source };
+        private(path).map_err(unusable)?;
+        // By its real name: a link to a database in use is the same database.
+        let path = &path.canonicalize().map_err(unusable)?;
         let lock = lock(path)?;
-        private(path).map_err(|source| OpenError::File { path: path.to_owned(), source })?;
         let database = |source| OpenError::Database { path: path.to_owned(), source };
         let options = SqliteConnectOptions::new()
             .filename(path)
