@@ -333,6 +333,12 @@ mod tests {
             ("lisen = '127.0.0.1:6385'", "lisen"),
             ("[provisioning]\nlisten = '172.22.0.1:6388'", "insecure_plain_http"),
             ("[boot]\nattempts = 0", "boot.attempts"),
+            ("[boot]\nattempts = 4000000000", "boot.attempts"),
+            ("[boot]\nkernel = '/nosuch/k'", "boot.kernel"),
+            ("[boot]\nkernel_append_params = \"a\\nb\"", "boot.kernel_append_params"),
+            ("[ipmi]\nmin_command_interval_ms = 99999999999999", "ipmi.min_command_interval_ms"),
+            ("[power]\nsync_interval = 9223372036854775807", "power.sync_interval"),
+            ("[provisioning]\nadvertise = 'http://x/ y'", "provisioning.advertise"),
             ("[deadlines]\nagent_silent = 0", "deadlines.agent_silent"),
             ("[deadlines]\ndeploy = 99999999", "deadlines.deploy"),
         ] {

@@ -167,6 +167,12 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_without_bytes_is_not_reported_as_erased() {
+        let error = erase(&FakeDisk::new(0, 512), "", &[]).unwrap_err();
+        assert!(error.to_string().contains("has no bytes"), "{error}");
+    }
+
+    #[test]
     fn nothing_is_believed_before_the_flush_and_the_reading_back() {
         let disk = used();
         disk.ops.lock().unwrap().clear();

@@ -247,6 +247,10 @@ mod tests {
         let first = Sqlite::open(&path).await.unwrap();
         first.create_node(&node).await.unwrap();
         assert!(matches!(Sqlite::open(&path).await, Err(OpenError::Locked { .. })));
+        let link = path.with_file_name("link.db");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(matches!(Sqlite::open(&link).await, Err(OpenError::Locked { .. })));
+        std::fs::remove_file(&link).unwrap();
         drop(first);
         let second = Sqlite::open(&path).await.unwrap();
         assert!(second.node("n1").await.unwrap().is_some());
