@@ -44,6 +44,7 @@ impl MachineSpec {
             bytes: 4 << 30,
             serial: "LAB-DISK-0".into(),
             sector_bytes: 512,
+            write_limit: None,
         };
         Self { firmware, memory_mib: 1024, disks: vec![disk], bmc: Kind::default() }
     }

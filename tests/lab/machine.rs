@@ -90,6 +90,9 @@ pub struct DiskSpec {
     pub serial: String,
     /// Logical sector size, bytes: 512 or 4096.
     pub sector_bytes: u32,
+    /// Writes are held to so many bytes a second, so that a fault can be placed in the middle of them.
+    #[serde(default)]
+    pub write_limit: Option<u64>,
 }
 
 /// What the firmware boots, by `ipmi_sim`'s words.

@@ -12,8 +12,12 @@ use crate::stage::Stage;
 /// Early in the image: the rest of the write is still to come.
 const SOME: u64 = 8 << 20;
 
+/// A deploy that has begun, to a disk so slow that the write lasts some ten seconds and the config drive four.
 async fn deploying() -> Stage {
-    let stage = Stage::available(Firmware::Bios, |_| {}).await;
+    let stage = Stage::available(Firmware::Bios, |lab| {
+        lab.machines[0].disks[0].write_limit = Some(16 << 20);
+    })
+    .await;
     stage.choose(&stage.image()).await;
     stage.deploy().await;
     stage

@@ -119,6 +119,7 @@ impl Stage {
             }
             let node = self.lab.api.node(self.node).await.unwrap();
             assert!(!node.has_failed(), "waiting for {what}: {node:?}");
+            assert!(node.provision_state != "active", "missed {what}: {node:?}");
             assert!(std::time::Instant::now() < end, "waiting for {what}: {progress:?}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

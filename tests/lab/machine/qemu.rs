@@ -95,7 +95,12 @@ impl Arguments {
         let drive = format!("drive{index}");
         self.add(
             "-drive",
-            format!("if=none,id={drive},file={file},format=raw,discard=unmap,cache=unsafe"),
+            format!(
+                "if=none,id={drive},file={file},format=raw,discard=unmap,cache=unsafe{}",
+                disk.write_limit
+                    .map(|limit| format!(",throttling.bps-write={limit}"))
+                    .unwrap_or_default()
+            ),
         );
         let device = match disk.bus {
             Bus::Nvme => "nvme".to_owned(),
@@ -152,6 +157,7 @@ pub(super) mod tests {
                 bytes: 4 << 30,
                 serial: "DISK-1".into(),
                 sector_bytes: 512,
+                write_limit: None,
             }],
             serial: "SN-1".into(),
             uuid: Uuid::nil(),
@@ -184,6 +190,7 @@ pub(super) mod tests {
             bytes: 1,
             serial: "D2".into(),
             sector_bytes: 4096,
+            write_limit: None,
         });
         let line = line(&spec, true);
         assert!(line.contains("nvme,drive=drive0,id=disk0,serial=DISK-1,bootindex=10 "), "{line}");
