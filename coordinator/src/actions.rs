@@ -115,7 +115,10 @@ pub async fn power(app: &App, ident: &str, target: PowerTarget) -> Result<(), Ac
         app.power.bmc(node).map_err(ActionError::Bmc)?;
         node.power_request = Some(target);
         node.target_power_state = Some(target.reaches());
-        node.last_error = None;
+        // Why the node failed stays until the next provisioning action: it says what to do.
+        if !node.provision_state.is_failed() {
+            node.last_error = None;
+        }
         Ok(())
     })
     .await?;

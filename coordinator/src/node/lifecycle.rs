@@ -121,6 +121,19 @@ impl ProvisionState {
         )
     }
 
+    /// Whether the last action failed and a person has to decide.
+    #[must_use]
+    pub fn is_failed(self) -> bool {
+        matches!(
+            self,
+            Self::DeployFailed
+                | Self::CleanFailed
+                | Self::InspectFailed
+                | Self::AdoptFailed
+                | Self::Error
+        )
+    }
+
     /// Whether an agent is awaited or works in this state.
     #[must_use]
     pub fn is_waiting(self) -> bool {

@@ -166,7 +166,10 @@ async fn differs(app: &App, node: &Node, found: PowerState, count: u32) -> Resul
     };
     let problem = match &driven {
         Ok(_) => {
-            format!("the machine is {} again and again, the record says {recorded}", found.text())
+            format!(
+                "the machine was {}, the record said {recorded}; it was driven back",
+                found.text()
+            )
         }
         Err(error) => chain(error),
     };

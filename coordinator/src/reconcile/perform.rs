@@ -82,7 +82,9 @@ async fn change_power(
         node.power_request = None;
         node.target_power_state = None;
         node.power_state = power.or(node.power_state);
-        node.last_error.clone_from(&problem);
+        if problem.is_some() || !node.provision_state.is_failed() {
+            node.last_error.clone_from(&problem);
+        }
         Ok(())
     })
     .await?;

@@ -151,6 +151,12 @@ async fn the_agents_failure_is_the_last_error_and_the_machine_is_powered_off() {
     );
     assert_eq!(rig.machine().power, PowerState::Off);
     assert!(!node.maintenance);
+
+    actions::power(&rig.app, &rig.node.to_string(), PowerTarget::On).await.unwrap();
+    rig.pass_while(|_, node| node.power_request.is_some()).await;
+    let node = rig.record().await;
+    assert_eq!(node.power_state, Some(PowerState::On));
+    assert!(node.last_error.is_some(), "a look at the machine erases why it failed");
 }
 
 #[tokio::test]
