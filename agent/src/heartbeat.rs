@@ -118,6 +118,7 @@ impl<C: Crew> Heart<C> {
             progress: Some(self.desk.progress()),
             inventory: introduce.then(|| self.crew.inventory()),
             timing: introduce.then(|| self.stages.now()),
+            erase_key: None,
         };
         let heartbeat = Heartbeat {
             callback_url: String::new(),

@@ -112,6 +112,7 @@ async fn a_heartbeat_with_a_wrong_token_is_refused_and_recorded() {
         progress: None,
         inventory: None,
         timing: None,
+        erase_key: None,
     };
     let heartbeat = Heartbeat {
         callback_url: String::new(),

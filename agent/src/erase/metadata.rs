@@ -71,6 +71,7 @@ pub fn erase(disk: &dyn BlockDevice, serial: &str, known: &[Range]) -> Result<Er
         method: "metadata".to_owned(),
         bytes: areas.iter().map(|area| area.bytes).sum(),
         verified_bytes,
+        certificate: None,
         device,
     })
 }

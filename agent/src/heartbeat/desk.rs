@@ -70,6 +70,7 @@ impl Desk {
             eta_s: picture.meter.eta_s(now),
             log_tail: self.tail.lines(),
             rss_peak: peak_memory_bytes(),
+            disks: Vec::new(),
         }
     }
 

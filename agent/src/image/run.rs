@@ -197,6 +197,7 @@ impl Run<'_> {
             virtual_bytes,
             proven: readback.mode == ReadbackMode::Full,
             readback,
+            warnings: Vec::new(),
             resumes: source.resumes(),
             seconds: started.elapsed().as_secs_f64(),
         };

@@ -61,6 +61,10 @@ pub struct Written {
     pub readback: Readback,
     /// Whether everything above was compared and equal.
     pub proven: bool,
+    /// What an operator should know though it is no failure: identifiers found on another disk too, a tail that keeps
+    /// earlier data, ... One sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// Times the connection was resumed.
     #[serde(default)]
     pub resumes: u32,
@@ -121,10 +125,13 @@ pub struct Erased {
     pub serial: String,
     /// Capacity, bytes.
     pub disk_bytes: u64,
-    /// `metadata` for now.
+    /// [`crate::EraseMethod`] by name.
     pub method: String,
     /// Bytes overwritten.
     pub bytes: u64,
     /// Bytes read back as zero.
     pub verified_bytes: u64,
+    /// The signed certificate; absent from agents before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Box<crate::certificate::SignedCertificate>>,
 }

@@ -5,13 +5,21 @@
 //! Every closed set has an `Unknown` catch-all: an agent one version newer or older must not break the other side.
 #![forbid(unsafe_code)]
 
+mod certificate;
 mod evidence;
 mod order;
 mod report;
 
+pub use certificate::{
+    CERTIFICATE_VERSION, Category, Certificate, DiskIdentity, EraseMethod, EraseResult, PassedOver,
+    Sample, Seal, SignedCertificate, Verification,
+};
 pub use evidence::{Committed, Configured, Erased, Evidence, Readback, ReadbackMode, Written};
-pub use order::{Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy, Image, Order, Work};
-pub use report::{Blame, Event, Failure, Progress, Report, StepRecord};
+pub use order::{
+    Automated, Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy, EraseSettings, Image,
+    ImageAccess, Order, Work,
+};
+pub use report::{Blame, DiskProgress, Event, Failure, PlannedStep, Progress, Report, StepRecord};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -114,6 +122,10 @@ pub struct Beat {
     /// When the boot reached its stages; sent with the inventory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timing: Option<Timing>,
+    /// The Ed25519 public key (hexadecimal) with which this agent process signs certificates; in every heartbeat, the first
+    /// one with the token registers it for this boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub erase_key: Option<String>,
 }
 
 /// When this boot reached its stages, in milliseconds of kernel uptime (`/proc/uptime`), and what memory it used.

@@ -1,8 +1,11 @@
 //! What the coordinator asks of an agent.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::certificate::Category;
 use crate::evidence::ReadbackMode;
 use crate::report::StepRecord;
 
@@ -68,6 +71,38 @@ pub struct Image {
     /// `raw` or `qcow2` when the operator declared it; must agree with what the bytes are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_format: Option<String>,
+    /// How the servers are reached; absent: directly and without credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<ImageAccess>,
+}
+
+/// How image servers are reached. Secrets: travels only over TLS, never printed.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageAccess {
+    /// The whole value of the `Authorization` header (`Basic ...`, `Bearer ...`), sent to the hosts of
+    /// [`Image::urls`] only, never after a redirect to another host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<String>,
+    /// Proxy for http URLs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_proxy: Option<String>,
+    /// Proxy for https URLs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https_proxy: Option<String>,
+    /// Hosts reached without a proxy, separated by commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_proxy: Option<String>,
+    /// PEM of certificate authorities, trusted besides the ramdisk's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_pem: Option<String>,
+}
+
+impl std::fmt::Debug for ImageAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImageAccess")
+            .field("authorization", &self.authorization.as_ref().map(|_| "******"))
+            .finish_non_exhaustive()
+    }
 }
 
 /// A digest to compare with.
@@ -109,11 +144,53 @@ impl ChecksumAlgorithm {
     }
 }
 
-/// A clean order: steps in the order to run them.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A clean order. Manual cleaning names its steps; automated cleaning lets the agent choose from its catalogue.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Clean {
-    /// The steps.
+    /// Manual: the steps in the order to run them. Automated: for agents that do not know [`Clean::automated`].
     pub steps: Vec<CleanStep>,
+    /// Present: automated cleaning; the agent runs its catalogue's steps of priority above 0, highest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub automated: Option<Automated>,
+    /// How disks are erased.
+    #[serde(default)]
+    pub erase: EraseSettings,
+}
+
+/// What automated cleaning changes in the agent's catalogue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Automated {
+    /// Priorities by `interface.step` that replace the catalogue's; 0 switches a step off.
+    #[serde(default)]
+    pub priorities: BTreeMap<String, u32>,
+}
+
+/// How disks are erased; the operator's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EraseSettings {
+    /// Whether a method of a weaker category may follow one that the disk offers and that failed.
+    pub allow_weaker: bool,
+    /// The weakest category that may be used at all.
+    pub least: Category,
+    /// Disks erased at once, at least 1.
+    pub concurrency: u32,
+    /// Whether read-only disks are left out rather than failed.
+    pub skip_read_only: bool,
+    /// Disks left alone: root device hints in Ironic's form, one object a disk (`properties.skip_block_devices`).
+    pub skip: Vec<serde_json::Value>,
+}
+
+impl Default for EraseSettings {
+    fn default() -> Self {
+        Self {
+            allow_weaker: false,
+            least: Category::Clear,
+            concurrency: 4,
+            skip_read_only: false,
+            skip: Vec::new(),
+        }
+    }
 }
 
 /// One clean step by Ironic's names.

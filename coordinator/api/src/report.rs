@@ -22,6 +22,11 @@ pub struct Report {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// What is about to be done, before anything is; once an order and attempt.
+    Planned {
+        /// The steps in the order to run them.
+        steps: Vec<PlannedStep>,
+    },
     /// A step begins. The agent waits for the acknowledgement before it changes anything.
     StepStarted {
         /// Step name.
@@ -42,6 +47,24 @@ pub enum Event {
     /// From a newer agent.
     #[serde(other)]
     Unknown,
+}
+
+/// One step of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedStep {
+    /// Ironic interface.
+    pub interface: String,
+    /// Step name.
+    pub step: String,
+    /// Its priority in automated cleaning, 0 in manual.
+    #[serde(default)]
+    pub priority: u32,
+    /// Whether it can be stopped half-way.
+    #[serde(default)]
+    pub abortable: bool,
+    /// What it will do, one sentence a device: `/dev/sda (serial X): overwrite, clear; passed over: ...`.
+    #[serde(default)]
+    pub actions: Vec<String>,
 }
 
 /// A failure with who must act and what to do.
@@ -117,4 +140,21 @@ pub struct Progress {
     /// Resident memory of the agent, bytes, and its peak (`VmHWM`).
     #[serde(default)]
     pub rss_peak: u64,
+    /// Disks worked on at once, where a step has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<DiskProgress>,
+}
+
+/// One disk of a step that works on several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskProgress {
+    /// Device node.
+    pub device: String,
+    /// What is happening to it: `prepare`, `erase`, `verify`, `done`, `failed`.
+    pub phase: String,
+    /// Per cent of the phase.
+    pub percent: u8,
+    /// Seconds left, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_s: Option<u64>,
 }

@@ -70,7 +70,7 @@ fn apply(node: &mut Node, event: &Event, notes: &mut Vec<String>) {
             notes.push(format!("the agent failed: {}", sentence(&failure)));
             work.outcome = Some(Outcome::Failed(failure));
         }
-        Event::Unknown => {}
+        Event::Planned { .. } | Event::Unknown => {}
     }
 }
 

@@ -61,6 +61,7 @@ pub fn deploy(node: &Node) -> Result<Order, OrderError> {
             urls: vec![source.to_owned()],
             checksum,
             disk_format: text("image_disk_format").map(str::to_owned),
+            access: None,
         },
         root_device: hints.cloned().unwrap_or(Value::Null),
         configdrive: Value::Null,
@@ -84,7 +85,7 @@ pub fn automated_clean() -> Order {
 /// The order of a cleaning with these steps.
 #[must_use]
 pub fn clean(steps: Vec<CleanStep>) -> Order {
-    order(Work::Clean(Clean { steps }))
+    order(Work::Clean(Clean { steps, ..Clean::default() }))
 }
 
 /// The order of an inspection.

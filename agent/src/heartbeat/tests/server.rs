@@ -33,6 +33,7 @@ pub(super) struct Words {
 impl Words {
     pub(super) fn events(&self) -> Vec<String> {
         let text = |event: &Event| match event {
+            Event::Planned { .. } => "planned".to_owned(),
             Event::StepStarted { step } => format!("start {step}"),
             Event::StepEnded { step, .. } => format!("end {step}"),
             Event::Finished => "finished".to_owned(),

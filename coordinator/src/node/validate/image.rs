@@ -42,7 +42,7 @@ pub fn image(node: &Node) -> Result<Image, Vec<String>> {
     }
     match (source, checksum) {
         (Ok(Some(url)), Ok(Some(checksum))) if problems.is_empty() => {
-            Ok(Image { urls: vec![url], checksum, disk_format })
+            Ok(Image { urls: vec![url], checksum, disk_format, access: None })
         }
         (source, checksum) => {
             problems.extend(source.err());

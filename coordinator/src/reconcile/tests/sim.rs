@@ -376,6 +376,7 @@ pub(super) fn heartbeat(agent: &SimAgent) -> Heartbeat {
             progress: Some(Progress::default()),
             inventory: None,
             timing: None,
+            erase_key: None,
         }),
     }
 }
