@@ -83,7 +83,8 @@ mod tests {
                 let args = serde_json::Value::Null;
                 CleanStep { interface: interface.to_owned(), step: step.to_owned(), args }
             };
-            let planned = plan(&Clean { steps: steps.iter().map(step).collect() });
+            let planned =
+                plan(&Clean { steps: steps.iter().map(step).collect(), ..Clean::default() });
             match (planned, expected) {
                 (Ok(planned), Ok(count)) => assert_eq!(planned.len(), count),
                 (Err(failure), Err(part)) => assert!(failure.message.contains(part), "{failure:?}"),

@@ -8,7 +8,12 @@ use super::*;
 fn deploy() -> Deploy {
     let checksum = Checksum { algorithm: ChecksumAlgorithm::Sha256, value: "a".repeat(64) };
     Deploy {
-        image: Image { urls: vec!["http://h/i.qcow2".to_owned()], checksum, disk_format: None },
+        image: Image {
+            urls: vec!["http://h/i.qcow2".to_owned()],
+            checksum,
+            disk_format: None,
+            access: None,
+        },
         root_device: serde_json::Value::Null,
         configdrive: serde_json::Value::Null,
         readback: ReadbackMode::Full,
@@ -45,6 +50,7 @@ fn written(serial: &str) -> Evidence {
         virtual_bytes: 1,
         readback,
         proven: true,
+        warnings: Vec::new(),
         resumes: 0,
         seconds: 0.0,
     }))

@@ -61,7 +61,12 @@ impl Lab {
         let value = Sha256::digest(&self.image).iter().map(|byte| format!("{byte:02x}")).collect();
         let checksum = Checksum { algorithm: ChecksumAlgorithm::Sha256, value };
         Deploy {
-            image: Image { urls: vec![self.url.clone()], checksum, disk_format: None },
+            image: Image {
+                urls: vec![self.url.clone()],
+                checksum,
+                disk_format: None,
+                access: None,
+            },
             root_device: serde_json::Value::Null,
             configdrive: serde_json::json!({"meta_data": {"name": "web1"}, "user_data": "#cloud-config"}),
             readback: ReadbackMode::Full,
@@ -199,7 +204,7 @@ async fn cleaning_erases_the_metadata_of_every_disk_and_shows_the_proof() {
         step: step.to_owned(),
         args: serde_json::Value::Null,
     };
-    let clean = Clean { steps: vec![step("erase_devices_metadata")] };
+    let clean = Clean { steps: vec![step("erase_devices_metadata")], ..Clean::default() };
     lab.carry_out(Work::Clean(clean)).await.unwrap();
     let evidence = lab.evidence();
     let Some(Evidence::Erased { disks }) = evidence.last() else { panic!("{evidence:?}") };
@@ -207,7 +212,9 @@ async fn cleaning_erases_the_metadata_of_every_disk_and_shows_the_proof() {
     assert_eq!(disks[0].bytes, disks[0].verified_bytes);
     assert!(lab.read(0, 1 << 20).iter().all(|byte| *byte == 0));
     assert!(lab.read(DISK_BYTES - MIB, 1 << 20).iter().all(|byte| *byte == 0));
-    let whole = lab.carry_out(Work::Clean(Clean { steps: vec![step("erase_devices")] })).await;
+    let whole = lab
+        .carry_out(Work::Clean(Clean { steps: vec![step("erase_devices")], ..Clean::default() }))
+        .await;
     assert!(whole.unwrap_err().message.contains("erase_devices"));
 }
 
