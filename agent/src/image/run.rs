@@ -85,7 +85,7 @@ async fn after_failure(
         _ => {
             let disk = Arc::clone(disk);
             let boot_area = BootArea::new(state.virtual_bytes.load(Ordering::Relaxed));
-            blocking("image-clear", move || Ok(boot_area.clear(&*disk)?)).await
+            blocking("image-clear", move || boot_area.clear(&*disk)).await
         }
     };
     match cleared {
@@ -265,7 +265,7 @@ impl Run<'_> {
         self.state.virtual_bytes.store(target.sums.virtual_bytes(), Ordering::Relaxed);
         self.state.stage.store(CLEARING, Ordering::Relaxed);
         let clearing = Arc::clone(target);
-        blocking("image-clear", move || Ok(clearing.boot_area.clear(&*clearing.disk)?)).await?;
+        blocking("image-clear", move || clearing.boot_area.clear(&*clearing.disk)).await?;
         self.state.stage.store(CLEARED, Ordering::Relaxed);
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod builder;
 mod commit;
 mod disks;
+mod fault_matrix;
 mod faults;
 mod matrix;
 mod packed;
