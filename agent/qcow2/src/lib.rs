@@ -10,6 +10,7 @@
 
 mod bytes;
 mod error;
+mod extension;
 mod header;
 mod item;
 mod map;
