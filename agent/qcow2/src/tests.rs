@@ -4,6 +4,7 @@
 
 use proptest::prelude::*;
 
+use crate::fuzzing::{self, mutate, seeds};
 use crate::{
     Compression, FormatError, Header, Item, Kind, MAGIC, Map, Mapped, Piece, Region, Table,
 };
@@ -281,6 +282,16 @@ fn a_table_cut_short_is_an_error() {
         error,
         FormatError::Truncated { region: Region::L2Table, need_bytes: 65_536, have_bytes: 100 }
     );
+}
+
+#[test]
+fn the_seeds_of_the_fuzzer_are_good_images_and_changed_ones_break_no_promise() {
+    for image in seeds::images() {
+        assert!(fuzzing::whole_image(&image).is_some(), "{:?}", Header::parse(&image));
+    }
+    mutate::run(&seeds::headers(), 20_000, fuzzing::header);
+    mutate::run(&seeds::tables(), 2_000, fuzzing::tables);
+    mutate::run(&seeds::images(), 2_000, |data| drop(fuzzing::whole_image(data)));
 }
 
 proptest! {
