@@ -115,6 +115,39 @@ fn unknown_features_are_named_by_the_image_itself_without_control_characters() {
 }
 
 #[test]
+fn header_extensions_that_qemu_refuses_are_refused() {
+    for (kind, bytes, expected) in [
+        (0x1234_5678_u32, 65_417_u32, Some("it ends after the first cluster")),
+        (0x1234_5678, 65_416, None),
+        (0x1234_5678, u32::MAX, Some("it ends after the first cluster")),
+        (0xe279_2aca, 16, Some("the name is too long")),
+        (0xe279_2aca, 15, None),
+        (0x0537_be77, 16, Some("the image is not encrypted with LUKS")),
+        (0x2385_2875, 16, Some("must be 24 bytes long")),
+        (0x2385_2875, 24, None),
+        (0, u32::MAX - 8, Some("it ends after the first cluster")),
+    ] {
+        let changes = [(112, &kind.to_be_bytes()[..]), (116, &bytes.to_be_bytes())];
+        let reason = match parse_with(&changes) {
+            Err(FormatError::HeaderExtension { offset: 112, reason, .. }) => Some(reason),
+            other => other.map(|_| None).unwrap(),
+        };
+        assert_eq!(reason, expected, "{kind:#x} of {bytes} bytes");
+    }
+    let second = [(115, &[1_u8][..]), (119, &[3]), (128, &[0xe2, 0x79, 0x2a, 0xca, 0, 0, 0, 99])];
+    let error = parse_with(&second).unwrap_err();
+    assert!(error.to_string().contains("0xe2792aca at offset 128 of 99 bytes"), "{error}");
+}
+
+#[test]
+fn raw_data_without_a_data_file_and_a_snapshot_table_inside_a_cluster_are_refused() {
+    assert_eq!(parse_with(&[(95, &[2])]), Err(FormatError::RawExternalData));
+    assert!(parse_with(&[(95, &[1 | 4]), (88, &[0x80])]).is_ok(), "other bits change nothing");
+    let error = parse_with(&[(71, &[8])]).unwrap_err();
+    assert_eq!(error.to_string(), "snapshot table at offset 8 is not aligned to 65536 bytes");
+}
+
+#[test]
 fn tables_must_lie_inside_the_file() {
     let header = parse_with(&[]).unwrap();
     assert_eq!(header.check_file(3 * CLUSTER + 16), Ok(()));
