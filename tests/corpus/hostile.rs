@@ -47,6 +47,7 @@ pub(crate) fn images(shop: &Workshop) -> Vec<Hostile> {
         all.extend(scattered(base));
     }
     all.extend(extensions(&bases[0]));
+    all.push(long_frame(&bases[2]));
     all
 }
 
@@ -235,8 +236,8 @@ fn cut(base: &Base) -> Vec<Hostile> {
 
 /// A few bytes changed at random: in the header, in the tables, in the data.
 fn scattered(base: &Base) -> Vec<Hostile> {
-    let mut state = base.image.iter().fold(1_u64, |sum, byte| {
-        sum.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(u64::from(*byte))
+    let mut state = base.name.bytes().fold(1_u64, |sum, byte| {
+        sum.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(u64::from(byte))
     });
     let mut random = move |below: usize| {
         state =
@@ -262,6 +263,19 @@ fn scattered(base: &Base) -> Vec<Hostile> {
         }
     }
     all
+}
+
+/// A good zstd frame of 20000 bytes in the place of a cluster of 16 KiB: it begins like the cluster and goes on.
+fn long_frame(base: &Base) -> Hostile {
+    const FRAME: [u8; 22] = [
+        0x28, 0xb5, 0x2f, 0xfd, 0x04, 0x58, 0x4d, 0x00, 0x00, 0x10, 0x62, 0x62, 0x01, 0x00, 0x1b,
+        0xce, 0x0e, 0xb0, 0x4b, 0x6f, 0x97, 0xe0,
+    ];
+    let mut entries = (base.l2..base.l2 + base.cluster).step_by(base.entry);
+    let at = entries.find(|at| word(&base.image, *at) & (1 << 62) != 0).unwrap();
+    // cluster_bits 14: 56 bits of offset.
+    let place = word(&base.image, at) & ((1 << 56) - 1);
+    base.with("a frame longer than its cluster", usize::try_from(place).unwrap(), &FRAME)
 }
 
 /// Header extensions (qcow2 specification, "Header extensions"): type, length, content.

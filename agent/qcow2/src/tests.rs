@@ -327,6 +327,18 @@ fn the_seeds_of_the_fuzzer_are_good_images_and_changed_ones_break_no_promise() {
     mutate::run(&seeds::images(), 2_000, |data| drop(fuzzing::whole_image(data)));
 }
 
+#[test]
+fn a_subcluster_behind_the_end_of_the_file_reads_as_zeros_when_its_cluster_begins_before() {
+    const SIZE: usize = 16 << 10;
+    let mut image = seeds::images().pop().unwrap();
+    image[3 * SIZE..4 * SIZE].fill(0);
+    put(&mut image, 3 * SIZE, &(4 * SIZE as u64).to_be_bytes());
+    put(&mut image, 3 * SIZE + 8, &0x8000_0001_u64.to_be_bytes());
+    image.truncate(4 * SIZE + 100);
+    let disk = fuzzing::whole_image(&image).unwrap();
+    assert!(disk[..100] == [4; 100] && disk[100..].iter().all(|byte| *byte == 0));
+}
+
 proptest! {
     #[test]
     fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
