@@ -4,7 +4,11 @@
 type Rule = (&'static str, &'static str);
 
 /// The agent refuses with these words what QEMU reads.
-const ONLY_QEMU_READS: [Rule; 9] = [
+const ONLY_QEMU_READS: [Rule; 10] = [
+    (
+        "does not inflate to",
+        "a deflate stream that does not end with its cluster is damage; QEMU takes what fills it",
+    ),
     ("image needs a backing file", "backing file: an image must not read files it does not own"),
     (
         "keeps its data in an external file",
