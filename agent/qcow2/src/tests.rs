@@ -332,7 +332,7 @@ fn a_subcluster_behind_the_end_of_the_file_reads_as_zeros_when_its_cluster_begin
     const SIZE: usize = 16 << 10;
     let mut image = seeds::images().pop().unwrap();
     image[3 * SIZE..4 * SIZE].fill(0);
-    put(&mut image, 3 * SIZE, &(4 * SIZE as u64).to_be_bytes());
+    put(&mut image, 3 * SIZE, &(4_u64 << 14).to_be_bytes());
     put(&mut image, 3 * SIZE + 8, &0x8000_0001_u64.to_be_bytes());
     image.truncate(4 * SIZE + 100);
     let disk = fuzzing::whole_image(&image).unwrap();
