@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use ironwright_agent::image::{Hold, Request, Watch, write};
+use ironwright_agent::image::{Hold, Http, Request, Watch, write};
 use ironwright_api::{Checksum, ChecksumAlgorithm, ReadbackMode};
 use sha2::{Digest, Sha256};
 
@@ -44,7 +44,7 @@ type Written = Result<Arc<OldDisk>, String>;
 /// Both ways of reading; the error says what must not be.
 pub(crate) async fn judge(
     server: &Server,
-    http: &reqwest::Client,
+    http: &Http,
     image: &[u8],
     verdict: &Verdict,
 ) -> Result<Vec<Judgement>, String> {
@@ -60,7 +60,7 @@ pub(crate) async fn judge(
 
 async fn write_by(
     server: &Server,
-    http: &reqwest::Client,
+    http: &Http,
     way: &str,
     image: &[u8],
     verdict: &Verdict,

@@ -93,7 +93,8 @@ fn every_image_of_the_corpus_is_written_as_qemu_reads_it_or_refused() {
 /// Takes cases until none is left.
 fn work(cases: &[Case], next: &AtomicUsize, tally: &Mutex<Tally>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let http = reqwest::Client::builder().tls_certs_only(std::iter::empty()).build().unwrap();
+    let http =
+        reqwest::Client::builder().tls_certs_only(std::iter::empty()).build().unwrap().into();
     let server = runtime.block_on(Server::start());
     while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
         // A folder of its own: files of one image must not be found by another.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ironwright_api::Failure;
+use ironwright_api::{Failure, ImageAccess};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -138,7 +138,7 @@ impl Agent {
             self.settings.api_urls.clone(),
             self.settings.request_id.clone(),
         );
-        let images = tls::image_client(tls_pin, Path::new(tls::CA_BUNDLE))
+        let images = tls::image_client(tls_pin, Path::new(tls::CA_BUNDLE), &ImageAccess::default())
             .map_err(|error| Trouble::new(&error, "check the certificate authorities"))?;
         let facts = collect(self.system.clone()).await?;
         let session = tokio::select! {
@@ -147,7 +147,7 @@ impl Agent {
         };
         let session = session.map_err(|error| Trouble::new(&error, network))?;
         tracing::info!(node = %session.node, boot_id = %self.journal.boot_id(), "at work for this node");
-        let crew = Arc::new(Machine::new(self.system, images, facts));
+        let crew = Arc::new(Machine::new(self.system, images, facts).trusting(tls_pin));
         let pace = self.pace.unwrap_or_else(|| Pace::new(session.interval_ms));
         Heart::new(coordinator, session, self.journal, crew, self.tail, self.stages)
             .with_pace(pace)

@@ -12,7 +12,7 @@ use super::{Action, RootDisk};
 use crate::boot::{self, Outcome, Plan};
 use crate::configdrive::{self, ConfigDrive};
 use crate::heartbeat::OrderDesk;
-use crate::image::{self, Hold, ImageError, Watch};
+use crate::image::{self, Hold, Http, ImageError, Watch};
 use crate::layout::{self, Layout};
 use crate::order::{Machine, blocking};
 use crate::report::chain;
@@ -25,7 +25,7 @@ pub(super) struct Performer {
     disk: Arc<dyn BlockDevice>,
     root: RootDisk,
     request: image::Request,
-    http: reqwest::Client,
+    http: Http,
     drive: Option<Arc<ConfigDrive>>,
     desk: OrderDesk,
     layout: Option<Arc<Layout>>,
@@ -64,7 +64,7 @@ impl Performer {
             disk: Arc::new(disk),
             root,
             request,
-            http: machine.http().clone(),
+            http: machine.image_http(&order.image)?,
             drive: drive.map(Arc::new),
             desk,
             layout: None,

@@ -13,6 +13,7 @@ use super::decode::{self, Limits, Plan, Sink};
 use super::detect::{Format, Packing, detect};
 use super::digest;
 use super::error::ImageError;
+use super::http::Http;
 use super::source::Source;
 use super::thread::{Fate, Worker};
 use super::tuning::Tuning;
@@ -49,7 +50,7 @@ pub(super) async fn write(
     request: &Request,
     disk: Arc<dyn BlockDevice>,
     watch: Arc<dyn Watch>,
-    http: &reqwest::Client,
+    http: &Http,
     tuning: &Tuning,
 ) -> Result<Outcome, ImageError> {
     let state = DiskState::default();
@@ -101,7 +102,7 @@ fn describe(error: &ImageError) -> String {
 /// See [`super::probe`].
 pub(super) async fn probe(
     request: &Request,
-    http: &reqwest::Client,
+    http: &Http,
     tuning: &Tuning,
 ) -> Result<Probe, ImageError> {
     if request.urls.is_empty() {
@@ -147,7 +148,7 @@ struct Run<'a> {
     request: &'a Request,
     disk: &'a Arc<dyn BlockDevice>,
     watch: &'a Arc<dyn Watch>,
-    http: &'a reqwest::Client,
+    http: &'a Http,
     tuning: &'a Tuning,
     state: &'a DiskState,
 }
