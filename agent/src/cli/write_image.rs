@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ironwright_api::{Checksum, ChecksumAlgorithm, Image, ImageAccess, ReadbackMode, Written};
+use ironwright_api::{
+    Checksum, ChecksumAlgorithm, Committed, Image, ImageAccess, ReadbackMode, Written,
+};
 
 use super::output::{Trouble, print_json, print_line};
 use super::{Done, runtime, system};
 use crate::image::{self, Hold, Http, ImageError, Request, Watch};
 use crate::report::chain;
-use crate::sys::disk::{Access, RealDisk};
-use crate::tls;
+use crate::sys::disk::{Access, BlockDevice, RealDisk};
+use crate::{deploy, tls};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -42,6 +44,10 @@ pub(super) struct Args {
     /// How the written disk is compared with the image: full, sampled or none.
     #[arg(long, default_value = "full", value_parser = readback)]
     readback: ReadbackMode,
+    /// Make the disk bootable, as a deploy does: move the partition table to the disk's end, check it, write it last. Without it
+    /// the disk equals the image byte for byte.
+    #[arg(long)]
+    bootable: bool,
     /// Print the proof, or the failure, as one JSON object.
     #[arg(long)]
     pub(super) json: bool,
@@ -132,8 +138,9 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         checksum: args.checksum,
         disk_format: None,
         readback: args.readback,
-        hold: Hold::Nothing,
+        hold: if args.bootable { Hold::BootArea } else { Hold::Nothing },
     };
+    let disk: Arc<dyn BlockDevice> = Arc::new(disk);
     let bar = Arc::new(Bar::new());
     let outcome = runtime()?.block_on(async {
         let watch = bar.clone();
@@ -145,18 +152,37 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            outcome = image::write(&request, Arc::new(disk), watch, &http) => outcome,
+            outcome = image::write(&request, disk.clone(), watch, &http) => outcome,
             () = stop => Err(ImageError::Cancelled),
         }
     });
     bar.bar.finish_and_clear();
-    let written = outcome.map_err(|error| trouble(&error))?.written;
+    let outcome = outcome.map_err(|error| trouble(&error))?;
+    let committed = match args.bootable {
+        true => Some(
+            runtime()?.block_on(deploy::make_bootable(disk, &outcome)).map_err(Trouble::from)?,
+        ),
+        false => None,
+    };
+    let written = outcome.written;
     if args.json {
-        print_json(&written)?;
+        print_json(&Proof { written: &written, committed: committed.as_ref() })?;
     } else {
         print_line(&sentence(&written))?;
+        if let Some(Committed { table, partitions, .. }) = &committed {
+            print_line(&format!("bootable: {table} with {partitions} partitions, read back"))?;
+        }
     }
     Ok(if written.proven { Done::Proven } else { Done::NotVerified })
+}
+
+/// What `--json` prints.
+#[derive(Debug, serde::Serialize)]
+struct Proof<'a> {
+    #[serde(flatten)]
+    written: &'a Written,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    committed: Option<&'a Committed>,
 }
 
 fn trouble(error: &ImageError) -> Trouble {
