@@ -9,6 +9,7 @@ mod client;
 mod deploy;
 #[cfg(test)]
 mod faults;
+mod image;
 #[cfg(test)]
 mod ramdisk;
 #[cfg(test)]
