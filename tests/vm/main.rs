@@ -9,6 +9,7 @@ mod client;
 mod deploy;
 #[cfg(test)]
 mod faults;
+#[cfg(test)]
 mod image;
 #[cfg(test)]
 mod ramdisk;
