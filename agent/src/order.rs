@@ -10,6 +10,7 @@ use ironwright_api::{Blame, Failure, Order, Work};
 
 pub use facts::{DiskFact, Facts};
 
+use crate::erase::certificate::Notary;
 use crate::heartbeat::{Crew, OrderDesk};
 use crate::sys::System;
 use crate::{deploy, erase};
@@ -20,13 +21,27 @@ pub struct Machine {
     system: Arc<System>,
     http: reqwest::Client,
     facts: Mutex<Arc<Facts>>,
+    notary: Option<Notary>,
 }
 
 impl Machine {
     /// `http` fetches images and config drives; `facts` were collected from `system`.
     #[must_use]
     pub fn new(system: Arc<System>, http: reqwest::Client, facts: Facts) -> Self {
-        Self { system, http, facts: Mutex::new(Arc::new(facts)) }
+        Self { system, http, facts: Mutex::new(Arc::new(facts)), notary: None }
+    }
+
+    /// Signs its certificates with the key of this boot.
+    #[must_use]
+    pub fn with_notary(mut self, notary: Notary) -> Self {
+        self.notary = Some(notary);
+        self
+    }
+
+    /// Who signs certificates; none where no coordinator is spoken to.
+    #[must_use]
+    pub fn notary(&self) -> Option<&Notary> {
+        self.notary.as_ref()
     }
 
     /// Where orders act.
