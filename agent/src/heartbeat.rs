@@ -153,9 +153,9 @@ impl<C: Crew> Heart<C> {
     }
 
     /// Acts on an answer. The order comes before the cancellation: an order that is cancelled as it arrives is begun and
-    /// stops before its first change, so that it is answered.
+    /// stops before its first change, so that it is answered. The acknowledgement comes last: a step whose start waits for it
+    /// does not begin when the same answer takes the order back.
     fn obey(&mut self, reply: HeartbeatReply) {
-        self.desk.acknowledge(reply.acknowledged);
         if let Some(order) = reply.order {
             self.take(order);
         }
@@ -165,6 +165,7 @@ impl<C: Crew> Heart<C> {
                 _ => tracing::debug!(%order_id, "nothing to cancel"),
             }
         }
+        self.desk.acknowledge(reply.acknowledged);
     }
 
     fn take(&mut self, order: Order) {
