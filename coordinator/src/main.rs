@@ -127,7 +127,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             writeln!(std::io::stdout(), "{}", key.public())?;
         }
         Command::VerifyCertificate { file, key, state_dir, least } => {
-            return verify(&file, key, state_dir.as_deref(), least.into());
+            return verify(&file, key.as_deref(), state_dir.as_deref(), least.into());
         }
         Command::DnsmasqConfig { config } => {
             let settings = load(config)?;
@@ -145,7 +145,7 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 /// What cannot be read is wrong usage; what can is said to be a proof or not.
 fn verify(
     file: &Path,
-    key: Option<String>,
+    key: Option<&str>,
     state_dir: Option<&Path>,
     least: Category,
 ) -> anyhow::Result<ExitCode> {
@@ -153,7 +153,7 @@ fn verify(
         let text =
             std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         let own = state_dir.map(SigningKey::load).transpose()?.map(|key| key.public());
-        Ok((String::from_utf8_lossy(&text).into_owned(), key.clone().or(own)))
+        Ok((String::from_utf8_lossy(&text).into_owned(), key.map(str::to_owned).or(own)))
     };
     let (text, coordinator) = match read() {
         Ok(read) => read,
