@@ -15,6 +15,7 @@ mod source;
 mod tests;
 mod thread;
 mod tuning;
+mod unpack;
 mod verify;
 mod write;
 
@@ -22,7 +23,7 @@ use std::sync::Arc;
 
 use ironwright_api::{Checksum, ReadbackMode, Written};
 
-pub use detect::Format;
+pub use detect::{Format, Packing};
 pub use digest::DigestError;
 pub use error::ImageError;
 pub use source::SourceError;

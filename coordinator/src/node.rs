@@ -42,6 +42,20 @@ pub enum PowerState {
     Error,
 }
 
+impl Node {
+    /// Where its BMC is: address in lower case and port; none for other drivers and without an address.
+    #[must_use]
+    pub fn bmc_place(&self) -> Option<(String, u16)> {
+        let info = (self.driver == "ipmi").then_some(&self.driver_info)?;
+        let address = info.get("ipmi_address")?.as_str()?.to_ascii_lowercase();
+        let port = match info.get("ipmi_port") {
+            None | Some(serde_json::Value::Null) => 623,
+            Some(port) => port.to_string().trim_matches('"').parse().ok()?,
+        };
+        Some((address, port))
+    }
+}
+
 impl PowerState {
     /// The text on the wire.
     #[must_use]

@@ -209,6 +209,9 @@ impl Running {
             server.graceful_shutdown(Some(GRACE));
         }
         while self.tasks.join_next().await.is_some() {}
+        if let Err(error) = self.app.store.close().await {
+            tracing::warn!(error = %crate::app::chain(&error), "the database was not closed in order");
+        }
     }
 }
 

@@ -136,6 +136,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn nodes<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<Node>>;
     /// Listed columns only.
     fn node_summaries<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<NodeSummary>>;
+    /// Other `ipmi` nodes with the BMC of this one (address and port as written, ports default to 623).
+    fn bmc_sharers<'a>(&'a self, node: &'a Node) -> Answer<'a, Vec<Uuid>>;
     /// Nodes whose `due` has come, earliest first.
     fn due(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<Uuid>>;
     /// The earliest `due` of all.
@@ -171,4 +173,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     -> Answer<'_, Vec<Kept>>;
     /// One certificate of a node.
     fn certificate(&self, node: Uuid, id: Uuid) -> Answer<'_, Option<Kept>>;
+
+    /// Ends all use of the storage and leaves it in one piece; everything asked afterwards fails.
+    fn close(&self) -> Answer<'_, ()>;
 }

@@ -67,7 +67,7 @@ impl ArtifactError {
 }
 
 /// The root of our sources.
-fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
     tests.parent().unwrap_or(tests).to_owned()
 }
@@ -151,6 +151,14 @@ pub fn image_small() -> Result<PathBuf, ArtifactError> {
 pub fn image_full() -> Result<PathBuf, ArtifactError> {
     packages::ensure(Set::Images)?;
     image("full", &["full", "debian", "assemble"], Key::new(), &[])
+}
+
+/// The agent of these sources, as it is in the ramdisk.
+///
+/// # Errors
+/// [`ArtifactError`].
+pub fn agent() -> Result<PathBuf, ArtifactError> {
+    cargo::agent()
 }
 
 /// The coordinator of these sources, built by cargo for development.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{chassis, demo, inside, test_runner, up};
+use crate::{bench, chassis, demo, inside, test_runner, up};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo lab", bin_name = "cargo lab", about = "The virtual bare-metal lab")]
@@ -22,6 +22,8 @@ enum Command {
     Demo(demo::Options),
     /// Runs every test, set-up included; a filter runs only the virtual machine tests whose names contain it
     Test(test_runner::Options),
+    /// Measures side by side with the ways of others, and prints ratios
+    Bench(bench::Options),
     /// Starts a lab to play with, and prints how to reach it
     Up(up::Options),
     /// Ends the lab that `up` started
@@ -73,6 +75,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test_runner::run(&options),
+        Command::Bench(options) => bench::run(&options),
         Command::Up(options) => up::run(&options),
         Command::Down => up::down(),
         Command::Inside { command } => Ok(inside::init(&command)?.into()),
@@ -101,7 +104,7 @@ mod tests {
     #[test]
     fn only_what_people_type_is_in_the_help() {
         let help = Cli::command().render_help().to_string();
-        for word in ["demo", "test", "up", "down"] {
+        for word in ["demo", "test", "bench", "up", "down"] {
             assert!(help.contains(&format!("  {word}  ")), "{help}");
         }
         assert!(!help.contains("chassis") && !help.contains("inside"), "{help}");

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod bench;
 pub mod bmc;
 pub mod chassis;
 pub mod cli;

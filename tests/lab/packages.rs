@@ -20,7 +20,7 @@ const LISTS_FRESH: Duration = Duration::from_secs(24 * 3600);
 
 /// The program of a package is wanted in this version line: QEMU 10 (bookworm itself has 7.2, which conflicts with a
 /// newer qemu-utils and lacks the igb NIC).
-const FROM_BACKPORTS: [&str; 2] = ["qemu-system-x86", "qemu-utils"];
+const FROM_BACKPORTS: [&str; 3] = ["qemu-system-x86", "qemu-utils", "qemu-block-extra"];
 
 /// A group of packages that some part of the lab needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +31,10 @@ pub enum Set {
     Ramdisk,
     /// Building operating system images.
     Images,
-    /// All of them.
+    /// All of the above.
     All,
+    /// What the benchmarks compare with; not needed for anything else.
+    Bench,
 }
 
 impl Set {
@@ -74,6 +76,11 @@ impl Set {
             Self::Ramdisk => ramdisk.to_vec(),
             Self::Images => images.to_vec(),
             Self::All => [lab.as_slice(), &ramdisk, &images].concat(),
+            Self::Bench => [
+                images.as_slice(),
+                &["nginx-light", "curl", "openssl", "python3", "qemu-block-extra"],
+            ]
+            .concat(),
         };
         names.sort_unstable();
         names.dedup();

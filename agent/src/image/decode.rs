@@ -18,13 +18,13 @@ use ironwright_qcow2::{FormatError, Header, Item, Table};
 use tokio::sync::mpsc;
 
 pub(super) use demux::Limits;
+pub(super) use output::Output;
 pub(super) use plan::plan;
 
 use super::error::ImageError;
 use super::thread::{Fate, Worker};
 use super::write::{Job, Pool, Target};
 use demux::Demux;
-use output::Output;
 
 /// What is known of an image and still to be done.
 #[derive(Debug, Default)]

@@ -9,6 +9,19 @@ pub enum Format {
     Raw,
     /// QEMU's format, versions 2 and 3.
     Qcow2,
+    /// Raw, compressed as a whole.
+    Packed(Packing),
+}
+
+/// How a raw image is compressed as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// RFC 1952, several members allowed.
+    Gzip,
+    /// The xz format 1.2, several streams allowed.
+    Xz,
+    /// RFC 8878, several frames allowed.
+    Zstd,
 }
 
 impl Format {
@@ -18,15 +31,22 @@ impl Format {
         match self {
             Self::Raw => "raw",
             Self::Qcow2 => "qcow2",
+            Self::Packed(Packing::Gzip) => "raw.gz",
+            Self::Packed(Packing::Xz) => "raw.xz",
+            Self::Packed(Packing::Zstd) => "raw.zst",
         }
     }
 }
 
+/// First bytes of what is unpacked on the way.
+const PACKED: [(&[u8], Packing); 3] = [
+    (b"\x1f\x8b", Packing::Gzip),
+    (b"\xfd7zXZ\0", Packing::Xz),
+    (b"\x28\xb5\x2f\xfd", Packing::Zstd),
+];
+
 /// Signatures of what is not written: offset, bytes, name.
-const UNSUPPORTED: [(usize, &[u8], &str); 13] = [
-    (0, b"\x1f\x8b", "compressed with gzip"),
-    (0, b"\xfd7zXZ\0", "compressed with xz"),
-    (0, b"\x28\xb5\x2f\xfd", "compressed with zstd"),
+const UNSUPPORTED: [(usize, &[u8], &str); 10] = [
     (0, b"BZh", "compressed with bzip2"),
     (0, b"PK\x03\x04", "a zip archive"),
     (0, b"QED\0", "QED"),
@@ -57,10 +77,15 @@ pub(super) fn detect(prefix: &[u8], declared: Option<&str>) -> Result<Format, Im
     if is_html(prefix) {
         return Err(ImageError::Unsupported { detected: "an HTML page" });
     }
-    let is_qcow2 = prefix.starts_with(&ironwright_qcow2::MAGIC);
-    let format = if is_qcow2 { Format::Qcow2 } else { Format::Raw };
+    let packing = PACKED.iter().find(|(magic, _)| prefix.starts_with(magic));
+    let format = match packing {
+        Some((_, packing)) => Format::Packed(*packing),
+        None if prefix.starts_with(&ironwright_qcow2::MAGIC) => Format::Qcow2,
+        None => Format::Raw,
+    };
+    let disk_format = if format == Format::Qcow2 { "qcow2" } else { "raw" };
     match declared {
-        Some(declared) if declared != format.name() => Err(ImageError::FormatMismatch {
+        Some(declared) if declared != disk_format => Err(ImageError::FormatMismatch {
             declared: declared.to_owned(),
             detected: format.name(),
         }),
@@ -100,10 +125,18 @@ mod tests {
                 Some("vmdk"),
                 "order declares disk_format \"vmdk\", raw and qcow2 can be written",
             ),
+            (b"\x1f\x8b\x08".to_vec(), None, "raw.gz"),
+            (b"\xfd7zXZ\0".to_vec(), Some("raw"), "raw.xz"),
+            (b"\x28\xb5\x2f\xfd".to_vec(), Some(""), "raw.zst"),
             (
                 b"\x1f\x8b\x08".to_vec(),
+                Some("qcow2"),
+                "order declares disk_format qcow2, the image is raw.gz",
+            ),
+            (
+                b"BZh9".to_vec(),
                 None,
-                "the image is compressed with gzip, raw and qcow2 can be written",
+                "the image is compressed with bzip2, raw and qcow2 can be written",
             ),
             (
                 b"\n <!DOCTYPE HTML><p>".to_vec(),

@@ -24,9 +24,30 @@ pub enum ImageError {
     /// There is nothing to write.
     #[error("image describes a disk of 0 bytes")]
     Empty,
-    /// A raw image's size must be known before the disk is touched.
-    #[error("the server does not say how long the raw image is")]
-    LengthUnknown,
+    /// A compressed image, or one whose length the server does not say, goes on after the disk's end.
+    #[error("the image goes on after {disk_bytes} bytes, the end of the disk")]
+    Grows {
+        /// Capacity of the disk, bytes.
+        disk_bytes: u64,
+    },
+    /// What was compressed is no raw image.
+    #[error("the {packed} image holds {detected}, only raw images are unpacked on the way")]
+    Inside {
+        /// How it is compressed.
+        packed: &'static str,
+        /// From its first bytes.
+        detected: String,
+    },
+    /// A compressed image cannot be unpacked.
+    #[error("cannot unpack the {packed} image after {bytes} bytes of the disk")]
+    Unpack {
+        /// How it is compressed.
+        packed: &'static str,
+        /// Bytes that came out before.
+        bytes: u64,
+        /// What the decompressor says.
+        source: std::io::Error,
+    },
     /// The bytes received are not the bytes ordered.
     #[error("image {algorithm} is {actual}, order says {expected}")]
     Checksum {
@@ -153,11 +174,13 @@ impl ImageError {
             | Self::Unsupported { .. }
             | Self::Format(_)
             | Self::Inflate { .. }
+            | Self::Grows { .. }
+            | Self::Inside { .. }
+            | Self::Unpack { .. }
             | Self::OutOfOrder { .. } => Blame::Order,
-            Self::LengthUnknown
-            | Self::MetadataChanged { .. }
-            | Self::ChangedBetweenPasses
-            | Self::Cancelled => Blame::Environment,
+            Self::MetadataChanged { .. } | Self::ChangedBetweenPasses | Self::Cancelled => {
+                Blame::Environment
+            }
             Self::Digest(error) => error.blame(),
             Self::Source(error) => error.blame(),
             Self::Disk(_) | Self::ReadBack { .. } => Blame::Hardware,
@@ -171,10 +194,19 @@ impl ImageError {
     pub fn remedy(&self) -> String {
         match self {
             Self::NoUrl => "name the image's URL in the order".into(),
-            Self::TooLarge { .. } => "choose a larger disk or shrink the image".into(),
+            Self::TooLarge { .. } | Self::Grows { .. } => "choose a larger disk or shrink the image".into(),
             Self::Empty => "check how the image was built".into(),
-            Self::LengthUnknown => {
-                "serve the image with Content-Length, or publish it as qcow2".into()
+            Self::Inside { .. } => {
+                "publish what is inside uncompressed: qcow2 has compression of its own".into()
+            }
+            Self::Unpack { source, .. } if super::unpack::is_too_much(source) => {
+                format!(
+                    "compress it so that it unpacks within {} MiB (xz up to -9, zstd without --long and --ultra)",
+                    super::unpack::MEMORY_BYTES >> 20
+                )
+            }
+            Self::Unpack { .. } => {
+                "check the file with its own program (gzip -t, xz -t, zstd -t); it is damaged or incomplete".into()
             }
             Self::Checksum { .. } => {
                 "compare the file on the server with the order's checksum: one of them is wrong".into()

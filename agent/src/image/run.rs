@@ -10,12 +10,13 @@ use tokio::sync::mpsc;
 
 use super::boot_area::BootArea;
 use super::decode::{self, Limits, Plan, Sink};
-use super::detect::{Format, detect};
+use super::detect::{Format, Packing, detect};
 use super::digest;
 use super::error::ImageError;
 use super::source::Source;
 use super::thread::{Fate, Worker};
 use super::tuning::Tuning;
+use super::unpack::{self, Unpacked};
 use super::verify::{self, Sums};
 use super::write::{Codec, Pool, Target, start_writers};
 use super::{Hold, Outcome, Probe, Request, Watch};
@@ -112,6 +113,10 @@ pub(super) async fn probe(
     let format = detect(&prefix, request.disk_format.as_deref())?;
     let virtual_bytes = match format {
         Format::Raw => source.total(),
+        Format::Packed(packing) => {
+            unpack::look_inside(packing, &prefix)?;
+            None
+        }
         Format::Qcow2 => {
             let header = ironwright_qcow2::Header::parse(&prefix)?;
             if let Some(total) = source.total() {
@@ -151,7 +156,30 @@ struct Run<'a> {
 struct Pass {
     digest: String,
     image_bytes: u64,
-    left: Plan,
+    left: Left,
+}
+
+/// What a reading of the body left behind.
+enum Left {
+    /// Pieces for another pass.
+    Pieces(Plan),
+    /// The end of an image whose length was not known.
+    End(Unpacked),
+}
+
+/// The thread that makes guest bytes of the body.
+enum Decoder {
+    Demux(Worker<Option<Plan>>),
+    Unpack(Worker<Option<Unpacked>>),
+}
+
+impl Decoder {
+    async fn join(self) -> Result<Option<Left>, ImageError> {
+        Ok(match self {
+            Self::Demux(worker) => worker.join().await?.map(Left::Pieces),
+            Self::Unpack(worker) => worker.join().await?.map(Left::End),
+        })
+    }
 }
 
 impl Run<'_> {
@@ -166,8 +194,19 @@ impl Run<'_> {
         let mut source = Source::open(self.http, &request.urls, self.tuning).await?;
         let prefix = source.peek(self.tuning.prefix_bytes).await?;
         let format = detect(&prefix, request.disk_format.as_deref())?;
-        let (virtual_bytes, plan) = decode::plan(format, &source, &prefix, self.tuning).await?;
+        let (mut virtual_bytes, plan) = decode::plan(format, &source, &prefix, self.tuning).await?;
+        let unpacking = match format {
+            Format::Packed(packing) => {
+                unpack::look_inside(packing, &prefix)?;
+                Some(Some(packing))
+            }
+            Format::Raw if source.total().is_none() => Some(None),
+            Format::Raw | Format::Qcow2 => None,
+        };
         drop(prefix);
+        if unpacking.is_some() {
+            virtual_bytes = self.disk.bytes();
+        }
         self.check_size(virtual_bytes)?;
 
         let unit_bytes = plan.header.map_or(u64::MAX, |header| header.unit_bytes());
@@ -177,7 +216,8 @@ impl Run<'_> {
             boot_area: BootArea::new(virtual_bytes),
         });
         self.clear(&target).await?;
-        let pass = self.passes(&mut source, plan, &target, &expected).await?;
+        let pass = self.passes(&mut source, (plan, unpacking), &target, &expected).await?;
+        let virtual_bytes = target.sums.virtual_bytes();
         self.flush().await?;
         let readback =
             verify::read_back(&target, request.readback, self.tuning.sample_seed, self.watch)
@@ -201,7 +241,12 @@ impl Run<'_> {
             resumes: source.resumes(),
             seconds: started.elapsed().as_secs_f64(),
         };
-        Ok(Outcome { written, held: target.boot_area.take() })
+        let held = target.boot_area.take();
+        let held = match pass.left {
+            Left::Pieces(_) => held,
+            Left::End(unpacked) => unpacked.held(held.head),
+        };
+        Ok(Outcome { written, held })
     }
 
     fn check_size(&self, image_bytes: u64) -> Result<(), ImageError> {
@@ -248,12 +293,12 @@ impl Run<'_> {
     async fn passes(
         &self,
         source: &mut Source,
-        mut plan: Plan,
+        (mut plan, unpacking): (Plan, Option<Option<Packing>>),
         target: &Arc<Target>,
         expected: &str,
     ) -> Result<Pass, ImageError> {
         for number in 1..=self.tuning.passes {
-            let pass = self.pass(source, plan, target).await?;
+            let pass = self.pass(source, (plan, unpacking), target).await?;
             if pass.digest != expected {
                 return Err(if number > 1 {
                     ImageError::ChangedBetweenPasses
@@ -265,11 +310,11 @@ impl Run<'_> {
                     }
                 });
             }
-            if pass.left.is_done() {
-                return Ok(pass);
-            }
-            tracing::info!(pieces = pass.left.pieces(), "the image is read once more");
-            plan = pass.left;
+            plan = match pass.left {
+                Left::Pieces(left) if !left.is_done() => left,
+                Left::Pieces(_) | Left::End(_) => return Ok(pass),
+            };
+            tracing::info!(pieces = plan.pieces(), "the image is read once more");
             if number < self.tuning.passes {
                 source.rewind().await?;
             }
@@ -281,7 +326,7 @@ impl Run<'_> {
     async fn pass(
         &self,
         source: &mut Source,
-        plan: Plan,
+        (plan, unpacking): (Plan, Option<Option<Packing>>),
         target: &Arc<Target>,
     ) -> Result<Pass, ImageError> {
         let fate = Arc::new(Fate::default());
@@ -303,11 +348,14 @@ impl Run<'_> {
         let (to_hasher, hashed) = mpsc::channel(CHUNKS);
         let (to_demux, body) = mpsc::channel(CHUNKS);
         let hasher = digest::start_hasher(self.request.checksum.algorithm, hashed, &fate)?;
-        let demux = decode::start_demux(plan, limits, sink, body, &fate)?;
+        let decoder = match unpacking {
+            Some(packing) => Decoder::Unpack(unpack::start_unpack(packing, sink, body, &fate)?),
+            None => Decoder::Demux(decode::start_demux(plan, limits, sink, body, &fate)?),
+        };
 
         let image_bytes = self.feed(source, [to_hasher, to_demux]).await?;
         let digest = hasher.join().await?;
-        let left = demux.join().await?;
+        let left = decoder.join().await?;
         for writer in writers {
             writer.join().await?;
         }

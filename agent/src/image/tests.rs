@@ -5,6 +5,7 @@ mod commit;
 mod disks;
 mod faults;
 mod matrix;
+mod packed;
 mod qemu;
 mod random;
 mod servers;

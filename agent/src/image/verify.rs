@@ -32,7 +32,8 @@ const READERS: usize = 2;
 /// The sums of all chunks of an image.
 #[derive(Debug)]
 pub(super) struct Sums {
-    virtual_bytes: u64,
+    /// At most, until [`Sums::end_at`] says it.
+    virtual_bytes: AtomicU64,
     grain_bytes: u64,
     chunk_bytes: u64,
     zero_grain: u64,
@@ -48,6 +49,7 @@ impl Sums {
         let chunks = index(virtual_bytes.div_ceil(chunk_bytes));
         let zero_grain = xxh3_64(&vec![0; index(grain_bytes)]);
         let sums = (0..chunks).map(|_| AtomicU64::new(0)).collect();
+        let virtual_bytes = AtomicU64::new(virtual_bytes);
         Self { virtual_bytes, grain_bytes, chunk_bytes, zero_grain, sums }
     }
 
@@ -88,17 +90,27 @@ impl Sums {
     /// First byte and length of a chunk.
     fn chunk(&self, chunk: usize) -> (u64, u64) {
         let offset = chunk as u64 * self.chunk_bytes;
-        (offset, self.chunk_bytes.min(self.virtual_bytes - offset))
+        (offset, self.chunk_bytes.min(self.virtual_bytes() - offset))
     }
 
     /// Size of the disk the image describes, bytes.
     pub(super) fn virtual_bytes(&self) -> u64 {
-        self.virtual_bytes
+        self.virtual_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Chunks up to the end.
+    fn chunks(&self) -> usize {
+        index(self.virtual_bytes().div_ceil(self.chunk_bytes)).min(self.sums.len())
+    }
+
+    /// Sets the end of an image whose length became known when it ended.
+    pub(super) fn end_at(&self, virtual_bytes: u64) {
+        self.virtual_bytes.store(virtual_bytes, Ordering::Relaxed);
     }
 
     /// Whether a grain may begin or end at a guest offset.
     pub(super) fn is_grain(&self, offset: u64) -> bool {
-        offset.is_multiple_of(self.grain_bytes) || offset == self.virtual_bytes
+        offset.is_multiple_of(self.grain_bytes) || offset == self.virtual_bytes()
     }
 
     /// Longest grain, bytes.
@@ -123,7 +135,7 @@ struct Selection {
 }
 
 fn select(sums: &Sums, mode: ReadbackMode, seed: u64) -> Selection {
-    let last = sums.sums.len().saturating_sub(1);
+    let last = sums.chunks().saturating_sub(1);
     let wanted = |chunk: &usize| match mode {
         ReadbackMode::Full => true,
         ReadbackMode::None => false,
@@ -133,7 +145,7 @@ fn select(sums: &Sums, mode: ReadbackMode, seed: u64) -> Selection {
                 || place(seed, *chunk as u64).is_multiple_of(SAMPLE_ONE_OF)
         }
     };
-    let chunks: Vec<usize> = (0..sums.sums.len()).filter(wanted).collect();
+    let chunks: Vec<usize> = (0..sums.chunks()).filter(wanted).collect();
     let bytes = chunks.iter().map(|chunk| sums.chunk(*chunk).1).sum();
     Selection {
         chunks: chunks.iter().filter_map(|chunk| u32::try_from(*chunk).ok()).collect(),

@@ -73,7 +73,9 @@ pub(super) async fn local(app: &App, node: &Node) -> Result<Report, ApiError> {
     for (key, file) in [("boot.kernel", &boot.kernel), ("boot.ramdisk", &boot.ramdisk)] {
         ramdisk_problems.extend(file_problem(key, file.as_deref()).await);
     }
+    let bmc_sharers = app.store.bmc_sharers(node).await?;
     let around = Surroundings {
+        bmc_sharers: &bmc_sharers,
         ports: &ports,
         ramdisk_problems: &ramdisk_problems,
         insecure_plain_http: app.settings.provisioning.insecure_plain_http,

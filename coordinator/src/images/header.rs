@@ -5,16 +5,18 @@
 pub enum Format {
     /// Bytes as they go to the disk.
     Raw,
+    /// The same, compressed as a whole with gzip, xz or zstd; how large it is shows when it is unpacked.
+    PackedRaw,
     /// QEMU's format, version 2 or 3.
     Qcow2,
 }
 
 impl Format {
-    /// Ironic's name of it.
+    /// Ironic's `disk_format` of it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::Raw => "raw",
+            Self::Raw | Self::PackedRaw => "raw",
             Self::Qcow2 => "qcow2",
         }
     }
@@ -63,10 +65,10 @@ pub(super) struct Seen {
 const QCOW: u32 = 0x5146_49fb;
 /// Incompatible feature bit 2: external data file.
 const EXTERNAL_DATA: u64 = 1 << 2;
-const FOREIGN: [(&[u8], &str); 9] = [
-    (&[0x1f, 0x8b], "gzip"),
-    (&[0xfd, b'7', b'z', b'X', b'Z', 0], "xz"),
-    (&[0x28, 0xb5, 0x2f, 0xfd], "zstd"),
+/// First bytes of gzip (RFC 1952), xz (its file format 1.2) and zstd (RFC 8878).
+const PACKED: [&[u8]; 3] =
+    [&[0x1f, 0x8b], &[0xfd, b'7', b'z', b'X', b'Z', 0], &[0x28, 0xb5, 0x2f, 0xfd]];
+const FOREIGN: [(&[u8], &str); 6] = [
     (b"BZh", "bzip2"),
     (b"KDMV", "VMDK"),
     (b"# Disk DescriptorFile", "VMDK"),
@@ -81,6 +83,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Seen, HeaderError> {
     let short = || HeaderError::Short(bytes.len());
     if bytes.len() < 512 && be_u32(bytes, 0) != Some(QCOW) {
         return Err(short());
+    }
+    if PACKED.iter().any(|magic| bytes.starts_with(magic)) {
+        return Ok(Seen { format: Format::PackedRaw, virtual_bytes: None });
     }
     if let Some((_, name)) = FOREIGN.iter().find(|(magic, _)| bytes.starts_with(magic)) {
         return Err(HeaderError::Foreign(name));
@@ -144,6 +149,14 @@ mod tests {
     }
 
     #[test]
+    fn a_compressed_raw_image_has_no_size_yet() {
+        for magic in PACKED {
+            let seen = Seen { format: Format::PackedRaw, virtual_bytes: None };
+            assert_eq!(read(&[magic, &[0; 600]].concat()), Ok(seen));
+        }
+    }
+
+    #[test]
     fn what_must_not_be_written_is_refused_by_its_reason() {
         for (bytes, expected) in [
             (qcow2(8, &1_u64.to_be_bytes()), HeaderError::BackingFile),
@@ -152,7 +165,7 @@ mod tests {
             (qcow2(4, &1_u32.to_be_bytes()), HeaderError::Version(1)),
             (qcow2(0, &[])[..20].to_vec(), HeaderError::Short(20)),
             (vec![0; 100], HeaderError::Short(100)),
-            ([&[0x1f, 0x8b][..], &[0; 600]].concat(), HeaderError::Foreign("gzip")),
+            ([&b"BZh9"[..], &[0; 600]].concat(), HeaderError::Foreign("bzip2")),
             ([&b"KDMV"[..], &[0; 600]].concat(), HeaderError::Foreign("VMDK")),
             ([&b"\n<!DOCTYPE html>"[..], &[b' '; 600]].concat(), HeaderError::WebPage),
         ] {

@@ -8,6 +8,7 @@ mod ipmi;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 pub use configdrive::check as configdrive;
 pub use image::image;
@@ -40,6 +41,8 @@ pub struct Surroundings<'a> {
     pub ports: &'a [Port],
     /// The coordinator's own kernel and ramdisk: what is wrong with each; empty: both can be served.
     pub ramdisk_problems: &'a [String],
+    /// Other nodes with the same BMC.
+    pub bmc_sharers: &'a [Uuid],
     /// Secrets travel in the clear because the settings say so.
     pub insecure_plain_http: bool,
 }
@@ -95,6 +98,9 @@ pub fn local(node: &Node, around: &Surroundings<'_>) -> Report {
         for problem in ipmi::problems(&node.driver_info) {
             report.problem("power", problem.clone());
             report.problem("management", problem);
+        }
+        for other in around.bmc_sharers {
+            report.problem("power", format!("Node {other} has the same ipmi_address and ipmi_port: both would act on one machine. Correct one of them."));
         }
     }
     boot(node, around, &mut report);
@@ -346,11 +352,19 @@ mod tests {
     }
 
     #[test]
+    fn a_node_that_shares_its_bmc_has_no_power() {
+        let other = Uuid::from_u128(7);
+        let around = Surroundings { bmc_sharers: &[other], ..Surroundings::default() };
+        let reason = local(&complete(), &around).to_json()["power"]["reason"].to_string();
+        assert!(reason.contains(&other.to_string()), "{reason}");
+    }
+
+    #[test]
     fn a_missing_kernel_of_the_coordinator_counts_only_without_one_of_the_node_s_own() {
         let problems = ["boot.kernel: no such file".to_owned()];
         let ports = [port()];
         let around =
-            Surroundings { ports: &ports, ramdisk_problems: &problems, insecure_plain_http: false };
+            Surroundings { ports: &ports, ramdisk_problems: &problems, ..Surroundings::default() };
         assert!(!local(&complete(), &around).is_good("boot"));
         let mut record = complete();
         record

@@ -33,6 +33,7 @@ pub(super) async fn all(store: &dyn Store) {
     lists_filter_sort_and_page(store).await;
     addresses_of_several_nodes_belong_to_none(store).await;
     history_keeps_the_newest(store).await;
+    nodes_with_one_bmc_find_each_other(store).await;
     a_deleted_node_takes_everything_with_it(store).await;
     certificates_are_kept_once_for_ever_and_listed_newest_first(store).await;
 }
@@ -203,6 +204,29 @@ async fn history_keeps_the_newest(store: &dyn Store) {
     assert_eq!(history[0].event, "5");
     assert_eq!(history.last().unwrap().event, (HISTORY_MAX + 4).to_string());
     store.delete_node(node.uuid).await.unwrap();
+}
+
+async fn nodes_with_one_bmc_find_each_other(store: &dyn Store) {
+    let on_bmc = |name: &str, info: serde_json::Value| {
+        let mut node = named(name);
+        node.driver = "ipmi".to_owned();
+        node.driver_info = info.as_object().unwrap().clone().into_iter().collect();
+        node
+    };
+    let first = on_bmc("bmc-1", json!({"ipmi_address": "BMC.example"}));
+    let twin = on_bmc("bmc-2", json!({"ipmi_address": "bmc.example", "ipmi_port": "623"}));
+    let other = on_bmc("bmc-3", json!({"ipmi_address": "bmc.example", "ipmi_port": 624}));
+    let none = on_bmc("bmc-4", json!({}));
+    for node in [&first, &twin, &other, &none] {
+        store.create_node(node).await.unwrap();
+    }
+    assert_eq!(store.bmc_sharers(&first).await.unwrap(), [twin.uuid]);
+    assert_eq!(store.bmc_sharers(&twin).await.unwrap(), [first.uuid]);
+    assert!(store.bmc_sharers(&other).await.unwrap().is_empty());
+    assert!(store.bmc_sharers(&none).await.unwrap().is_empty());
+    for node in [first, twin, other, none] {
+        store.delete_node(node.uuid).await.unwrap();
+    }
 }
 
 async fn a_deleted_node_takes_everything_with_it(store: &dyn Store) {

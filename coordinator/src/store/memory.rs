@@ -169,6 +169,22 @@ impl Store for Memory {
         self.answer(|inner| Ok(inner.select(filter).into_iter().cloned().collect()))
     }
 
+    fn bmc_sharers<'a>(&'a self, node: &'a Node) -> Answer<'a, Vec<Uuid>> {
+        self.answer(|inner| {
+            let shares = |other: &&Node| {
+                other.uuid != node.uuid
+                    && other.bmc_place().is_some()
+                    && other.bmc_place() == node.bmc_place()
+            };
+            let all = inner.select(&NodeFilter::default());
+            Ok(all.into_iter().filter(shares).map(|other| other.uuid).collect())
+        })
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        self.answer(|_| Ok(()))
+    }
+
     fn node_summaries<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<NodeSummary>> {
         let summary = |node: &Node| NodeSummary {
             uuid: node.uuid,

@@ -187,6 +187,9 @@ impl Store for Sqlite {
     fn node_summaries<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<NodeSummary>> {
         Box::pin(nodes::summaries(&self.readers, filter))
     }
+    fn bmc_sharers<'a>(&'a self, node: &'a Node) -> Answer<'a, Vec<Uuid>> {
+        Box::pin(nodes::bmc_sharers(&self.readers, node))
+    }
     fn due(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<Uuid>> {
         Box::pin(nodes::due(&self.readers, now, limit))
     }
@@ -236,6 +239,15 @@ impl Store for Sqlite {
     }
     fn certificate(&self, node: Uuid, id: Uuid) -> Answer<'_, Option<Kept>> {
         Box::pin(certificates::one(&self.readers, node, id))
+    }
+    /// Moves the WAL into the file, so that the file alone is a whole copy.
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            self.readers.close().await;
+            let moved = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await;
+            self.writer.close().await;
+            moved.map(drop).map_err(failed("move the write-ahead log into the database"))
+        })
     }
 }
 
@@ -290,6 +302,18 @@ mod tests {
         let store = Sqlite::open(&path).await.unwrap();
         assert!(store.node("n1").await.unwrap().is_some());
         assert!(store.certificates(Uuid::nil(), None, 1).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_closed_store_is_one_file_that_holds_everything() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, copy) = (directory.path().join("db"), directory.path().join("copy"));
+        let store = Sqlite::open(&path).await.unwrap();
+        store.create_node(&node_with(json!({}))).await.unwrap();
+        store.close().await.unwrap();
+        assert!(store.node("n1").await.is_err());
+        std::fs::copy(&path, &copy).unwrap();
+        assert!(Sqlite::open(&copy).await.unwrap().node("n1").await.unwrap().is_some());
     }
 
     #[tokio::test]

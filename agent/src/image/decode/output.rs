@@ -15,7 +15,7 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Collects pieces and sends jobs.
 #[derive(Debug)]
-pub(super) struct Output {
+pub(in crate::image) struct Output {
     target: Arc<Target>,
     jobs: SyncSender<Job>,
     pool: Pool,
@@ -33,7 +33,7 @@ struct Filling {
 }
 
 impl Output {
-    pub(super) fn new(
+    pub(in crate::image) fn new(
         target: Arc<Target>,
         jobs: SyncSender<Job>,
         pool: Pool,
@@ -48,7 +48,7 @@ impl Output {
     }
 
     /// Bytes as they are.
-    pub(super) fn plain(&mut self, guest_offset: u64, bytes: &[u8]) -> Result<(), Stop> {
+    pub(in crate::image) fn plain(&mut self, guest_offset: u64, bytes: &[u8]) -> Result<(), Stop> {
         let (mut at, mut left) = (guest_offset, bytes);
         while !left.is_empty() {
             let follows = self
@@ -86,7 +86,7 @@ impl Output {
     }
 
     /// Zeros.
-    pub(super) fn zeros(&mut self, guest_offset: u64, bytes: u64) -> Result<(), Stop> {
+    pub(in crate::image) fn zeros(&mut self, guest_offset: u64, bytes: u64) -> Result<(), Stop> {
         if bytes == 0 {
             return Ok(());
         }
@@ -98,7 +98,7 @@ impl Output {
     }
 
     /// Sends what is incomplete.
-    pub(super) fn flush(&mut self) -> Result<(), Stop> {
+    pub(in crate::image) fn flush(&mut self) -> Result<(), Stop> {
         self.send_filling()?;
         self.send_batch()
     }

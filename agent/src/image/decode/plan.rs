@@ -29,9 +29,11 @@ pub(in crate::image) async fn plan(
     let file_bytes = source.total();
     match format {
         Format::Raw => {
-            let total = file_bytes.ok_or(ImageError::LengthUnknown)?;
+            // Without a length it is written as it comes: see `unpack`.
+            let total = file_bytes.unwrap_or_default();
             Ok((total, Plan { items: raw_items(total), file_bytes, ..Plan::default() }))
         }
+        Format::Packed(_) => Ok((0, Plan { file_bytes, ..Plan::default() })),
         Format::Qcow2 => {
             let header = Header::parse(prefix)?;
             if let Some(file_bytes) = file_bytes {

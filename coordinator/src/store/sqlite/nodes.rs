@@ -63,6 +63,25 @@ fn node(row: &SqliteRow) -> Result<Node, StoreError> {
     Ok(Node { version, ..from_text(text)? })
 }
 
+/// See [`crate::store::Store::bmc_sharers`]. Reads every document: asked for by people, not in loops.
+pub(super) async fn bmc_sharers(pool: &SqlitePool, node: &Node) -> Result<Vec<Uuid>, StoreError> {
+    let attempt = "look for nodes with the same BMC";
+    let Some((address, port)) = node.bmc_place() else { return Ok(Vec::new()) };
+    let sql = "SELECT uuid FROM node WHERE uuid != ? AND driver = 'ipmi'
+        AND lower(json_extract(document, '$.driver_info.ipmi_address')) = ?
+        AND CAST(coalesce(json_extract(document, '$.driver_info.ipmi_port'), 623) AS INTEGER) = ?";
+    let rows = sqlx::query(sql)
+        .bind(node.uuid.to_string())
+        .bind(address)
+        .bind(i64::from(port))
+        .fetch_all(pool)
+        .await
+        .map_err(failed(attempt))?;
+    let uuid = |row: SqliteRow| row.try_get::<String, _>("uuid").map_err(failed(attempt));
+    let texts: Vec<String> = rows.into_iter().map(uuid).collect::<Result<_, _>>()?;
+    Ok(texts.iter().filter_map(|text| Uuid::parse_str(text).ok()).collect())
+}
+
 pub(super) async fn update(
     pool: &SqlitePool,
     node: &Node,
