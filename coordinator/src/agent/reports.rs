@@ -1,13 +1,14 @@
 //! Brings an agent's reports into the record. Pure.
 
-use ironwright_api::{
-    Blame, Event, Evidence, Failure, PlannedStep, Report, SignedCertificate, StepRecord, Work,
-};
-use serde_json::json;
-use uuid::Uuid;
+mod accept;
+mod plan;
 
-use crate::certificate::{self, Claim, Refusal, SigningKey};
-use crate::node::{Node, Object, Outcome, WorkRecord};
+use ironwright_api::{Blame, Event, Evidence, Failure, Report, StepRecord, Work};
+
+pub(super) use accept::certificates;
+
+use crate::certificate::SigningKey;
+use crate::node::{Node, Outcome, WorkRecord};
 
 /// More step records than any work has; an agent that goes mad must not grow the record without bound.
 const STEPS_MAX: usize = 512;
@@ -15,14 +16,6 @@ const STEPS_MAX: usize = 512;
 const NAME_MAX: usize = 128;
 /// Longest failure text kept, characters.
 const TEXT_MAX: usize = 4000;
-/// Most steps of a plan kept.
-const PLAN_STEPS_MAX: usize = 64;
-/// Most actions of a plan kept, over all its steps: one a disk and step.
-const PLAN_ACTIONS_MAX: usize = 512;
-/// Longest action kept, characters.
-const ACTION_MAX: usize = 300;
-/// Most actions of a plan that the history shows: it keeps 300 lines of everything.
-const PLAN_LINES_MAX: usize = 16;
 
 /// Stores every report that is newer than the last one stored. Reports of another order or attempt are dropped, but
 /// acknowledged, so that the agent stops repeating them.
@@ -58,7 +51,7 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
         Event::StepStarted { step } => {
             let step = cut(step, NAME_MAX);
             started(work, &step);
-            let shown = shown(work, &step);
+            let shown = plan::shown(work, &step);
             match work.order.work {
                 Work::Clean(_) => node.clean_step = shown,
                 Work::Deploy(_) => node.deploy_step = shown,
@@ -68,7 +61,7 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
         }
         Event::StepEnded { step, evidence } => {
             let step = cut(step, NAME_MAX);
-            match accept(work, uuid, &step, evidence.clone(), keeper) {
+            match accept::accept(work, uuid, &step, evidence.clone(), keeper) {
                 Ok(evidence) => {
                     ended(work, &step, evidence.as_ref());
                     notes.push(format!("step {step} ended well"));
@@ -77,7 +70,7 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
                     }
                 }
                 Err(refusal) => {
-                    let failure = refused(&step, &refusal);
+                    let failure = accept::refused(&step, &refusal);
                     notes.push(format!("refused: {}", sentence(&failure)));
                     work.outcome = Some(Outcome::Failed(failure));
                 }
@@ -98,107 +91,10 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             work.outcome = Some(Outcome::Failed(failure));
         }
         Event::Planned { steps } => {
-            work.plan = planned(steps);
-            notes.extend(described(&work.plan));
+            work.plan = plan::kept(steps);
+            notes.extend(plan::described(&work.plan));
         }
         Event::Unknown => {}
-    }
-}
-
-/// The running step as Ironic shows it, with what the plan says of it.
-fn shown(work: &WorkRecord, step: &str) -> Object {
-    let mut shown = Object::new();
-    let planned = work.planned(step);
-    let interface = planned.map_or("deploy", |planned| planned.interface.as_str());
-    shown.insert("interface".to_owned(), json!(interface));
-    shown.insert("step".to_owned(), json!(step));
-    if let Some(planned) = planned {
-        shown.insert("priority".to_owned(), json!(planned.priority));
-        shown.insert("abortable".to_owned(), json!(planned.abortable));
-    }
-    shown
-}
-
-/// Evidence as it is kept: the certificates in it judged and countersigned.
-fn accept(
-    work: &WorkRecord,
-    node: Uuid,
-    step: &str,
-    evidence: Option<Evidence>,
-    keeper: Option<&SigningKey>,
-) -> Result<Option<Evidence>, Refusal> {
-    let Work::Clean(clean) = &work.order.work else { return Ok(evidence) };
-    let claim = Claim {
-        node,
-        order: work.order.order_id,
-        boot: work.boot.boot_id,
-        key: work.boot.erase_key.as_deref(),
-        step,
-        least: clean.erase.least,
-    };
-    match evidence {
-        Some(Evidence::Erased { mut disks }) => {
-            certificate::judge(&claim, &disks)?;
-            for signed in disks.iter_mut().filter_map(|disk| disk.certificate.as_mut()) {
-                // What an agent sends there is not ours.
-                signed.coordinator = None;
-                if let Some(keeper) = keeper
-                    && let Err(error) = keeper.countersign(signed)
-                {
-                    tracing::error!(%node, "node {node}: cannot countersign a certificate: {error}");
-                }
-            }
-            Ok(Some(Evidence::Erased { disks }))
-        }
-        other if certificate::erases_data(step) => {
-            certificate::judge(&claim, &[])?;
-            Ok(other)
-        }
-        other => Ok(other),
-    }
-}
-
-/// The certificates in reports that are about to be stored, as they will be: accepted and countersigned. A refused one is
-/// none of them.
-pub(super) fn certificates(
-    node: &Node,
-    reports: &[Report],
-    keeper: Option<&SigningKey>,
-) -> Vec<SignedCertificate> {
-    let Some(work) = &node.work else { return Vec::new() };
-    let new = reports.iter().filter(|report| {
-        report.seq > work.boot.acknowledged
-            && report.order_id == work.order.order_id
-            && report.attempt == work.order.attempt
-    });
-    new.filter_map(|report| match &report.event {
-        Event::StepEnded { step, evidence } => {
-            accept(work, node.uuid, &cut(step, NAME_MAX), evidence.clone(), keeper).ok().flatten()
-        }
-        Event::Planned { .. }
-        | Event::StepStarted { .. }
-        | Event::Finished
-        | Event::Failed(_)
-        | Event::Unknown => None,
-    })
-    .flat_map(|evidence| match evidence {
-        Evidence::Erased { disks } => disks,
-        Evidence::Written(_)
-        | Evidence::Configured(_)
-        | Evidence::Committed(_)
-        | Evidence::Unknown => Vec::new(),
-    })
-    .filter_map(|disk| disk.certificate.map(|signed| *signed))
-    .collect()
-}
-
-fn refused(step: &str, refusal: &Refusal) -> Failure {
-    Failure {
-        step: step.to_owned(),
-        message: format!("the agent says that it is done, but {refusal}"),
-        remedy: "The disk counts as not erased: look at the machine's console, then clean again."
-            .to_owned(),
-        blame: Blame::Internal,
     }
 }
 
@@ -210,36 +106,6 @@ pub(crate) fn aborted(step: &str) -> Failure {
         message.push_str(&format!(" after the completion of step: {step}"));
     }
     Failure { step: String::new(), message, remedy: String::new(), blame: Blame::Order }
-}
-
-/// A plan as it is kept: within bounds.
-fn planned(steps: &[PlannedStep]) -> Vec<PlannedStep> {
-    let mut actions = PLAN_ACTIONS_MAX;
-    let keep = |step: &PlannedStep| {
-        let kept: Vec<String> =
-            step.actions.iter().take(actions).map(|action| cut(action, ACTION_MAX)).collect();
-        actions -= kept.len();
-        PlannedStep {
-            interface: cut(&step.interface, NAME_MAX),
-            step: cut(&step.step, NAME_MAX),
-            priority: step.priority,
-            abortable: step.abortable,
-            actions: kept,
-        }
-    };
-    steps.iter().take(PLAN_STEPS_MAX).map(keep).collect()
-}
-
-/// What the history says of a plan.
-fn described(plan: &[PlannedStep]) -> Vec<String> {
-    let name = |step: &PlannedStep| format!("{}.{}", step.interface, step.step);
-    let names: Vec<String> = plan.iter().map(name).collect();
-    let mut lines = vec![format!("planned: {}", names.join(", "))];
-    let actions = plan
-        .iter()
-        .flat_map(|step| step.actions.iter().map(|action| format!("{}: {action}", step.step)));
-    lines.extend(actions.take(PLAN_LINES_MAX));
-    lines
 }
 
 /// `STEP: message. remedy`, the way operators read it in `last_error`.
@@ -294,19 +160,21 @@ fn cut(text: &str, characters: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ironwright_api::{Clean, EraseResult};
+    use ironwright_api::Clean;
     use jiff::Timestamp;
+    use uuid::Uuid;
 
     use super::*;
-    use crate::certificate::tests::{Agent, certificate};
+    use crate::certificate::tests::Agent;
     use crate::node::tests::working_node;
+    use ironwright_api::PlannedStep;
 
-    fn report(node: &Node, seq: u64, event: Event) -> Report {
+    pub(super) fn report(node: &Node, seq: u64, event: Event) -> Report {
         let order = &node.work.as_ref().unwrap().order;
         Report { seq, order_id: order.order_id, attempt: order.attempt, event }
     }
 
-    fn began(step: &str) -> Event {
+    pub(super) fn began(step: &str) -> Event {
         Event::StepStarted { step: step.into() }
     }
 
@@ -368,7 +236,7 @@ mod tests {
     }
 
     /// A node whose agent, with this key, carries out a clean order.
-    fn cleaning_node(agent: &Agent) -> Node {
+    pub(super) fn cleaning_node(agent: &Agent) -> Node {
         let mut node = working_node(Timestamp::UNIX_EPOCH);
         let work = node.work.as_mut().unwrap();
         work.order.work = Work::Clean(Clean::default());
@@ -377,83 +245,12 @@ mod tests {
         node
     }
 
-    fn erased(node: &Node, agent: &Agent, result: EraseResult) -> Event {
-        let order = node.work.as_ref().unwrap().order.order_id;
-        let mut certificate = certificate(node.uuid, order, Uuid::from_u128(3));
-        certificate.result = result;
-        let evidence = Some(Evidence::Erased { disks: vec![agent.erased(certificate)] });
-        Event::StepEnded { step: "erase_devices".into(), evidence }
-    }
-
-    #[test]
-    fn an_accepted_certificate_is_countersigned_and_kept_and_a_refused_one_fails_the_step() {
-        let directory = tempfile::tempdir().unwrap();
-        let key = SigningKey::load_or_make(directory.path()).unwrap();
-        let (agent, stranger) = (Agent::new(), Agent::new());
-        let failed = EraseResult::Failed { reason: "LBA 7 kept its data".into() };
-        for (signer, result, problem) in [
-            (&agent, EraseResult::Erased, None),
-            (&stranger, EraseResult::Erased, Some("not with this boot's key")),
-            (&agent, failed, Some("the erase failed: LBA 7")),
-        ] {
-            let mut node = cleaning_node(&agent);
-            let reports = [
-                report(&node, 1, began("erase_devices")),
-                report(&node, 2, erased(&node, signer, result)),
-                report(&node, 3, Event::Finished),
-            ];
-            let kept = certificates(&node, &reports, Some(&key));
-            store(&mut node, &reports, Some(&key), &mut Vec::new());
-            let work = node.work.unwrap();
-            match (problem, work.outcome) {
-                (None, Some(Outcome::Finished)) => {
-                    let Some(Evidence::Erased { disks }) = &work.steps[0].evidence else {
-                        panic!("no evidence")
-                    };
-                    let stored = disks[0].certificate.as_deref().unwrap();
-                    assert_eq!(stored.coordinator.as_ref().unwrap().public_key, key.public());
-                    assert_eq!(kept, [stored.clone()], "the same in both places");
-                }
-                (Some(problem), Some(Outcome::Failed(failure))) => {
-                    assert!(failure.message.contains(problem), "{failure:?}");
-                    assert!(!work.steps[0].ended && work.steps[0].evidence.is_none());
-                    assert!(kept.is_empty());
-                }
-                (problem, outcome) => panic!("{problem:?}: {outcome:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn an_erase_of_data_that_ends_without_proof_has_failed() {
-        let mut node = cleaning_node(&Agent::new());
-        let end = Event::StepEnded { step: "erase_devices".into(), evidence: None };
-        let reports = [report(&node, 1, began("erase_devices")), report(&node, 2, end)];
-        store(&mut node, &reports, None, &mut Vec::new());
-        assert!(matches!(node.work.unwrap().outcome, Some(Outcome::Failed(_))));
-    }
-
-    fn plan(step: &str, abortable: bool) -> Event {
+    pub(super) fn plan(step: &str, abortable: bool) -> Event {
         let (interface, step) = ("raid".to_owned(), step.to_owned());
         let actions = vec!["/dev/sda: overwrite".to_owned(); 1000];
         Event::Planned {
             steps: vec![PlannedStep { interface, step, priority: 10, abortable, actions }],
         }
-    }
-
-    #[test]
-    fn a_plan_is_kept_within_bounds_and_shown_with_the_running_step() {
-        let mut node = cleaning_node(&Agent::new());
-        let mut notes = Vec::new();
-        let reports = [report(&node, 1, plan("build", false)), report(&node, 2, began("build"))];
-        store(&mut node, &reports, None, &mut notes);
-        let work = node.work.as_ref().unwrap();
-        assert_eq!(work.plan[0].actions.len(), PLAN_ACTIONS_MAX);
-        assert_eq!(notes[0], "planned: raid.build");
-        assert!(notes.len() < 20 && !work.is_abortable());
-        let expected =
-            json!({"interface": "raid", "step": "build", "priority": 10, "abortable": false});
-        assert_eq!(json!(node.clean_step), expected);
     }
 
     #[test]

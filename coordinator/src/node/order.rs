@@ -260,7 +260,7 @@ mod tests {
         }
     }
 
-    fn cleaned(properties: Value, settings: &CleanSettings) -> Clean {
+    fn cleaned(properties: &Value, settings: &CleanSettings) -> Clean {
         let mut node = node_with(json!({}));
         node.properties = properties.as_object().unwrap().clone();
         match automated_clean(&node, settings).work {
@@ -271,7 +271,7 @@ mod tests {
 
     #[test]
     fn an_automated_cleaning_carries_the_settings_and_old_agents_find_their_step() {
-        let plain = cleaned(json!({}), &CleanSettings::default());
+        let plain = cleaned(&json!({}), &CleanSettings::default());
         assert_eq!(plain.automated, Some(Automated::default()), "the agent's own priorities");
         assert_eq!(plain.erase, EraseSettings::default());
         assert_eq!(plain.steps[0].step, "erase_devices_metadata");
@@ -281,7 +281,7 @@ mod tests {
             concurrency: 9,
             ..CleanSettings::default()
         };
-        let clean = cleaned(json!({"skip_block_devices": [{"serial": "x"}]}), &settings);
+        let clean = cleaned(&json!({"skip_block_devices": [{"serial": "x"}]}), &settings);
         let priorities = &clean.automated.as_ref().unwrap().priorities;
         assert_eq!(serde_json::to_value(priorities).unwrap(), json!({"deploy.erase_devices": 0}));
         assert!(clean.erase.allow_weaker && clean.erase.concurrency == 9);
@@ -303,7 +303,7 @@ mod tests {
             assert_eq!(found.is_some(), expected.is_some(), "{properties}");
             assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()));
         }
-        let handed_on = cleaned(json!({"skip_block_devices": "sda"}), &CleanSettings::default());
+        let handed_on = cleaned(&json!({"skip_block_devices": "sda"}), &CleanSettings::default());
         assert_eq!(handed_on.erase.skip, [json!("sda")]);
     }
 
