@@ -61,6 +61,8 @@ pub struct Claim<'a> {
     pub step: &'a str,
     /// The weakest category that the order allows.
     pub least: Category,
+    /// Whether the order leaves disks alone, so that there may be none to erase.
+    pub may_skip: bool,
 }
 
 /// Why the evidence of an erase is not accepted.
@@ -129,7 +131,7 @@ pub enum Refusal {
 ///
 /// The first [`Refusal`].
 pub fn judge(claim: &Claim<'_>, disks: &[Erased]) -> Result<(), Refusal> {
-    if disks.is_empty() && erases_data(claim.step) {
+    if disks.is_empty() && erases_data(claim.step) && !claim.may_skip {
         return Err(Refusal::NoDisk);
     }
     disks.iter().try_for_each(|disk| judge_disk(claim, disk))

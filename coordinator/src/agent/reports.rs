@@ -77,8 +77,14 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             }
         }
         Event::Finished => {
-            work.outcome = Some(Outcome::Finished);
             notes.push("the agent finished the order".to_owned());
+            work.outcome = Some(match accept::left_out(work) {
+                None => Outcome::Finished,
+                Some(failure) => {
+                    notes.push(format!("refused: {}", sentence(&failure)));
+                    Outcome::Failed(failure)
+                }
+            });
         }
         Event::Failed(failure) => {
             let failure = Failure {

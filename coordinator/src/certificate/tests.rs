@@ -79,6 +79,7 @@ fn claim(key: &str) -> Claim<'_> {
         key: Some(key),
         step: "erase_devices",
         least: Category::Clear,
+        may_skip: false,
     }
 }
 

@@ -23,6 +23,7 @@ pub(super) fn accept(
         key: work.boot.erase_key.as_deref(),
         step,
         least: clean.erase.least,
+        may_skip: !clean.erase.skip.is_empty() || clean.erase.skip_read_only,
     };
     match evidence {
         Some(Evidence::Erased { mut disks }) => {
@@ -39,11 +40,32 @@ pub(super) fn accept(
             Ok(Some(Evidence::Erased { disks }))
         }
         other if certificate::erases_data(step) => {
-            certificate::judge(&claim, &[])?;
+            certificate::judge(&Claim { may_skip: false, ..claim }, &[])?;
             Ok(other)
         }
         other => Ok(other),
     }
+}
+
+/// The erase that was asked for and did not end, though the agent says that all is done: agents before catalogues clean the
+/// metadata only, and a tenant's data must not reach the next one for that.
+pub(super) fn left_out(work: &WorkRecord) -> Option<Failure> {
+    let Work::Clean(clean) = &work.order.work else { return None };
+    let asked = match &clean.automated {
+        Some(automated) => automated.priorities.get("deploy.erase_devices") != Some(&0),
+        None => clean.steps.iter().any(|step| step.step == "erase_devices"),
+    };
+    let ended = work.steps.iter().any(|step| step.step == "erase_devices" && step.ended);
+    (asked && !ended).then(|| Failure {
+        step: "erase_devices".to_owned(),
+        message: "the agent says that cleaning is done, but it did not erase the disks' data: it is older than this \
+                  coordinator"
+            .to_owned(),
+        remedy: "Build the ramdisk from the coordinator's version, or set cleaning.erase_devices_priority = 0 to have \
+                 the metadata erased only."
+            .to_owned(),
+        blame: Blame::Environment,
+    })
 }
 
 /// The certificates in reports that are about to be stored, as they will be: accepted and countersigned. A refused one is
@@ -92,7 +114,7 @@ pub(super) fn refused(step: &str, refusal: &Refusal) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use ironwright_api::EraseResult;
+    use ironwright_api::{Automated, Clean, EraseResult};
 
     use super::super::store;
     use super::super::tests::{began, cleaning_node, report};
@@ -144,6 +166,28 @@ mod tests {
                 }
                 (problem, outcome) => panic!("{problem:?}: {outcome:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn an_agent_that_leaves_the_erase_out_has_not_cleaned() {
+        let automated = |priority: Option<u32>| {
+            let priorities = priority.map(|priority| ("deploy.erase_devices".into(), priority));
+            Some(Automated { priorities: priorities.into_iter().collect() })
+        };
+        for (automated, fails) in [
+            (automated(None), true),
+            (automated(Some(10)), true),
+            (automated(Some(0)), false),
+            (None, false),
+        ] {
+            let mut node = cleaning_node(&Agent::new());
+            let clean = Clean { automated, ..Clean::default() };
+            node.work.as_mut().unwrap().order.work = Work::Clean(clean);
+            let finished = report(&node, 1, Event::Finished);
+            store(&mut node, &[finished], None, &mut Vec::new());
+            let outcome = node.work.unwrap().outcome;
+            assert_eq!(matches!(outcome, Some(Outcome::Failed(_))), fails, "{outcome:?}");
         }
     }
 
