@@ -158,6 +158,9 @@ async fn a_manual_cleaning_with_an_unknown_step_fails_by_its_name_and_changes_no
     let error = stage.fails_in("clean failed").await;
     assert!(error.contains("deploy.polish_devices"), "{error}");
     assert!(error.contains("nothing was changed"), "{error}");
+    let key = Signer::of_boot(&stage.path("run")).unwrap().public_key();
+    let registered = format!("certificates of this boot are signed with key {key}");
+    assert!(stage.history().await.contains(&registered), "the agent names the key it keeps");
 }
 
 #[tokio::test]

@@ -136,6 +136,9 @@ fn take(
 ) -> Change<Vec<String>> {
     let mut notes = Vec::new();
     let registered = register(node, beat);
+    if let Some(key) = beat.erase_key.as_ref().filter(|_| registered) {
+        notes.push(format!("certificates of this boot are signed with key {key}"));
+    }
     let Some(work) = &mut node.work else { return Change::Keep(notes) };
     let before = (work.phase, work.boot.acknowledged, work.boot.last_heartbeat.is_some());
     if work.boot.last_heartbeat.is_none() {
