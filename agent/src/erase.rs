@@ -5,6 +5,7 @@
 //! looks for it: that is `erase_devices`, which this version refuses by name.
 
 mod carry_out;
+pub mod certificate;
 pub mod metadata;
 
 use ironwright_api::{Blame, Clean, Failure};

@@ -58,6 +58,7 @@ pub struct Heart<C> {
     crew: Arc<C>,
     pace: Pace,
     stages: Stages,
+    erase_key: Option<String>,
     running: Option<Running>,
     next: Option<Order>,
 }
@@ -74,13 +75,31 @@ impl<C: Crew> Heart<C> {
     ) -> Self {
         let pace = Pace::new(session.interval_ms);
         let desk = Arc::new(Desk::new(journal.clone(), tail));
-        Self { coordinator, session, journal, desk, crew, pace, stages, running: None, next: None }
+        Self {
+            coordinator,
+            session,
+            journal,
+            desk,
+            crew,
+            pace,
+            stages,
+            erase_key: None,
+            running: None,
+            next: None,
+        }
     }
 
     /// Beats at another pace.
     #[must_use]
     pub fn with_pace(mut self, pace: Pace) -> Self {
         self.pace = pace;
+        self
+    }
+
+    /// Says with every heartbeat which public key (hexadecimal) signs this agent's certificates.
+    #[must_use]
+    pub fn with_erase_key(mut self, key: String) -> Self {
+        self.erase_key = Some(key);
         self
     }
 
@@ -118,7 +137,7 @@ impl<C: Crew> Heart<C> {
             progress: Some(self.desk.progress()),
             inventory: introduce.then(|| self.crew.inventory()),
             timing: introduce.then(|| self.stages.now()),
-            erase_key: None,
+            erase_key: self.erase_key.clone(),
         };
         let heartbeat = Heartbeat {
             callback_url: String::new(),
@@ -134,9 +153,9 @@ impl<C: Crew> Heart<C> {
     }
 
     /// Acts on an answer. The order comes before the cancellation: an order that is cancelled as it arrives is begun and
-    /// stops before its first change, so that it is answered.
+    /// stops before its first change, so that it is answered. The acknowledgement comes last: a step whose start waits for it
+    /// does not begin when the same answer takes the order back.
     fn obey(&mut self, reply: HeartbeatReply) {
-        self.desk.acknowledge(reply.acknowledged);
         if let Some(order) = reply.order {
             self.take(order);
         }
@@ -146,6 +165,7 @@ impl<C: Crew> Heart<C> {
                 _ => tracing::debug!(%order_id, "nothing to cancel"),
             }
         }
+        self.desk.acknowledge(reply.acknowledged);
     }
 
     fn take(&mut self, order: Order) {

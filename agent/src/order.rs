@@ -11,6 +11,7 @@ use ironwright_api::{Blame, Failure, Image, Order, Work};
 
 pub use facts::{DiskFact, Facts};
 
+use crate::erase::certificate::Notary;
 use crate::heartbeat::{Crew, OrderDesk};
 use crate::image::Http;
 use crate::report::chain;
@@ -25,13 +26,14 @@ pub struct Machine {
     /// The coordinator's certificate, which may serve images too.
     pin: Option<[u8; 32]>,
     facts: Mutex<Arc<Facts>>,
+    notary: Option<Notary>,
 }
 
 impl Machine {
     /// `http` fetches images and config drives; `facts` were collected from `system`.
     #[must_use]
     pub fn new(system: Arc<System>, http: reqwest::Client, facts: Facts) -> Self {
-        Self { system, http, pin: None, facts: Mutex::new(Arc::new(facts)) }
+        Self { system, http, pin: None, facts: Mutex::new(Arc::new(facts)), notary: None }
     }
 
     /// The same, trusting the certificate with this SHA-256.
@@ -58,6 +60,19 @@ impl Machine {
                 .map_err(|error| refuse(&error))?,
         };
         Http::of(client, image).map_err(|error| refuse(&error))
+    }
+
+    /// Signs its certificates with the key of this boot.
+    #[must_use]
+    pub fn with_notary(mut self, notary: Notary) -> Self {
+        self.notary = Some(notary);
+        self
+    }
+
+    /// Who signs certificates; none where no coordinator is spoken to.
+    #[must_use]
+    pub fn notary(&self) -> Option<&Notary> {
+        self.notary.as_ref()
     }
 
     /// Where orders act.

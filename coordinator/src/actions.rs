@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::app::{App, Change, Severity};
 use crate::node::lifecycle::{Event, Refused, Verb};
-use crate::node::order::OrderError;
+use crate::node::order::{self, OrderError};
 use crate::node::transition::{self, Asked, TransitionError};
 use crate::node::{Node, PowerTarget, ProvisionState};
 use crate::power::{BmcError, Boot, BootDevice, Command, boots_efi};
@@ -235,15 +235,32 @@ fn ask(app: &App, node: &mut Node, request: &Request) -> Result<(), ActionError>
             "\"clean_steps\" is required when setting target provision state to clean".into(),
         ));
     }
+    if matches!(verb, Verb::Clean | Verb::Provide)
+        && let Some(problem) = order::skip_problem(node)
+    {
+        return Err(ActionError::Invalid(problem));
+    }
     let asked = Asked {
         now: app.clock.now(),
-        automated_clean: app.settings.clean.automated,
+        clean: &app.settings.clean,
         clean_steps: &request.clean_steps,
     };
+    if verb == Verb::Abort && stops_later(node) {
+        return Ok(());
+    }
     transition::apply(node, Event::Asked(verb), &asked).map_err(|error| match error {
         TransitionError::Refused(refused) => ActionError::Refused(refused.on(node.uuid)),
         TransitionError::Order(error) => invalid(node, &error),
     })
+}
+
+/// Whether the running step must end before the abort that is asked for, as in Ironic; then the record remembers it.
+fn stops_later(node: &mut Node) -> bool {
+    let Some(work) = node.work.as_mut().filter(|work| !work.is_abortable()) else {
+        return false;
+    };
+    work.abort = true;
+    true
 }
 
 fn invalid(node: &Node, error: &OrderError) -> ActionError {

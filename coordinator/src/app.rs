@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use crate::certificate::SigningKey;
 use crate::node::{Node, deadline};
 use crate::power::Power;
 use crate::settings::Settings;
@@ -34,6 +35,8 @@ pub struct App {
     pub clock: Clock,
     /// SHA-256 of the certificate (DER) that agents pin, lower-case hexadecimal; none without a TLS listener.
     pub certificate_sha256: Option<Arc<str>>,
+    /// Countersigns certificates of erased disks; none: they are kept with the agent's signature only.
+    pub countersigner: Option<Arc<SigningKey>>,
 }
 
 /// What a decision did to a record.
@@ -71,6 +74,7 @@ impl App {
             power,
             clock,
             certificate_sha256: None,
+            countersigner: None,
         }
     }
 

@@ -3,6 +3,7 @@
 //! Two sides: operators (Ironic's API and our additions to it) and machines (boot script, kernel, ramdisk, lookup,
 //! heartbeat). Neither side serves the other's routes, unless no address was set for the machines' side.
 
+pub mod certificates;
 pub mod conductors;
 pub mod drivers;
 pub mod error;
@@ -18,6 +19,7 @@ pub mod maintenance;
 pub mod management;
 pub mod mask;
 pub mod nodes;
+pub mod plan;
 pub mod ports;
 pub mod progress;
 pub mod representation;
@@ -106,6 +108,9 @@ fn node_routes() -> Router<App> {
         .route(&at("/progress"), get(progress::show))
         .route(&at("/explain"), get(explain::show))
         .route(&at("/evidence"), get(evidence::show))
+        .route(&at("/plan"), get(plan::show))
+        .route(&at("/certificates"), get(certificates::list))
+        .route(&at("/certificates/{id}"), get(certificates::show))
 }
 
 fn other_routes() -> Router<App> {
@@ -117,6 +122,7 @@ fn other_routes() -> Router<App> {
         .route("/v1/drivers/properties", get(drivers::properties_by_query))
         .route("/v1/drivers/{driver}", get(drivers::show))
         .route("/v1/drivers/{driver}/properties", get(drivers::properties))
+        .route("/v1/certificate-key", get(certificates::key))
         .route("/v1/conductors", since(49, get(conductors::list)))
         .route("/v1/conductors/{host}", since(49, get(conductors::show)))
 }

@@ -5,6 +5,7 @@ pub mod actions;
 pub mod agent;
 pub mod app;
 pub mod boot;
+pub mod certificate;
 pub mod http;
 pub mod images;
 pub mod node;

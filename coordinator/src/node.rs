@@ -17,7 +17,7 @@ pub mod validate;
 
 use std::collections::BTreeMap;
 
-use ironwright_api::{Evidence, Order, Progress, StepRecord};
+use ironwright_api::{Evidence, Order, PlannedStep, Progress, StepRecord};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -215,6 +215,9 @@ pub struct Node {
     /// What the last finished work proved, by step.
     #[serde(default)]
     pub evidence: Vec<Evidence>,
+    /// What the last finished work had planned.
+    #[serde(default)]
+    pub plan: Vec<PlannedStep>,
     /// Compare-and-set version; the store counts it up at each write.
     #[serde(default)]
     pub version: i64,
@@ -234,6 +237,13 @@ pub struct WorkRecord {
     /// Steps begun and ended.
     #[serde(default)]
     pub steps: Vec<StepRecord>,
+    /// What the agent said it is about to do, before it began.
+    #[serde(default)]
+    pub plan: Vec<PlannedStep>,
+    /// Whether the operator asked to abort: at once the agent is told to stop, or, where the running step cannot be
+    /// stopped half-way, when that step has ended.
+    #[serde(default)]
+    pub abort: bool,
     /// The expected or living boot of the ramdisk.
     #[serde(default)]
     pub boot: Boot,
@@ -283,6 +293,9 @@ pub struct Boot {
     /// SHA-256 of the agent's token, hexadecimal.
     #[serde(default)]
     pub token_sha256: Option<String>,
+    /// The Ed25519 public key that signs this boot's certificates, hexadecimal; the first heartbeat that named one.
+    #[serde(default)]
+    pub erase_key: Option<String>,
     /// Address the agent looked up from.
     #[serde(default)]
     pub address: Option<String>,
@@ -298,6 +311,29 @@ pub struct Boot {
     /// The agent's own clock of its start.
     #[serde(default)]
     pub timing: Option<ironwright_api::Timing>,
+}
+
+impl WorkRecord {
+    /// The step that has begun and not ended in this attempt.
+    #[must_use]
+    pub fn running_step(&self) -> Option<&str> {
+        let running = self.steps.iter().rev().find(|step| !step.ended);
+        running.filter(|step| step.attempt == self.order.attempt).map(|step| step.step.as_str())
+    }
+
+    /// What the plan says of a step.
+    #[must_use]
+    pub fn planned(&self, step: &str) -> Option<&PlannedStep> {
+        self.plan.iter().find(|planned| planned.step == step)
+    }
+
+    /// Whether the agent may be stopped now: nothing runs, or what runs can be stopped half-way. An agent that showed no
+    /// plan has only such steps.
+    #[must_use]
+    pub fn is_abortable(&self) -> bool {
+        let running = self.running_step().and_then(|step| self.planned(step));
+        running.is_none_or(|step| step.abortable)
+    }
 }
 
 /// One network port of a node.
@@ -383,6 +419,8 @@ pub(crate) mod tests {
             phase: Phase::Working,
             since,
             steps: Vec::new(),
+            plan: Vec::new(),
+            abort: false,
             boot: Boot::default(),
             progress: None,
             outcome: None,

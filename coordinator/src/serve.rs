@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
+use crate::certificate::{KeyError, SigningKey};
 use crate::power::{Drivers, Power, sync};
 use crate::settings::{Settings, SettingsError};
 use crate::store::Store;
@@ -36,6 +37,9 @@ pub enum ServeError {
     /// The certificate.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The key that countersigns certificates of erased disks.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// An address cannot be listened on.
     #[error("cannot listen on {address} ({setting})")]
     Listen {
@@ -106,6 +110,7 @@ pub async fn start_with(
 ) -> Result<Running, ServeError> {
     settings.check()?;
     let store: Arc<dyn Store> = Arc::new(Sqlite::open(&settings.database).await?);
+    let countersigner = Arc::new(SigningKey::load_or_make(&settings.state_dir)?);
     let mut certificate_sha256 = None;
     let tls = match settings.provisioning.tls_listen {
         Some(address) => {
@@ -126,6 +131,7 @@ pub async fn start_with(
     settings.listen = operator.1;
     let mut app = App::new(store, Arc::new(settings), power);
     app.certificate_sha256 = certificate_sha256;
+    app.countersigner = Some(countersigner);
 
     let stop = CancellationToken::new();
     let mut running = Running {

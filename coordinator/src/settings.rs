@@ -1,9 +1,11 @@
 //! The settings file and the rules between its entries. Unknown keys are refused.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ironwright_api::{Category, EraseSettings};
 use serde::Deserialize;
 
 /// Why the settings cannot be used.
@@ -55,7 +57,8 @@ pub struct Settings {
     pub ipmi: Ipmi,
     /// The power status loop.
     pub power: PowerSettings,
-    /// Cleaning.
+    /// Cleaning; `[clean]` is its older name.
+    #[serde(rename = "cleaning", alias = "clean")]
     pub clean: CleanSettings,
 }
 
@@ -151,11 +154,54 @@ impl Default for PowerSettings {
 pub struct CleanSettings {
     /// Whether nodes are cleaned between tenants where the node does not say.
     pub automated: bool,
+    /// Priority of `erase_devices` in automated cleaning; none: the agent's own (10, as Ironic's); 0: off.
+    pub erase_devices_priority: Option<u32>,
+    /// Priority of `erase_devices_metadata`; none: the agent's own (99, as Ironic's); 0: off.
+    pub erase_devices_metadata_priority: Option<u32>,
+    /// Whether a method of a weaker category may follow one that the disk offers and that failed.
+    pub allow_weaker_erase: bool,
+    /// The weakest category that `erase_devices` may use: `none`, `clear` or `purge` (NIST SP 800-88).
+    pub least_category: Category,
+    /// Disks of one machine erased at once, 1 to 256.
+    pub concurrency: u32,
+    /// Whether read-only disks are left out rather than failed.
+    pub skip_read_only: bool,
 }
 
 impl Default for CleanSettings {
     fn default() -> Self {
-        Self { automated: true }
+        let erase = EraseSettings::default();
+        Self {
+            automated: true,
+            erase_devices_priority: None,
+            erase_devices_metadata_priority: None,
+            allow_weaker_erase: erase.allow_weaker,
+            least_category: erase.least,
+            concurrency: erase.concurrency,
+            skip_read_only: erase.skip_read_only,
+        }
+    }
+}
+
+impl CleanSettings {
+    /// The priorities that replace the agent's, by `interface.step`.
+    #[must_use]
+    pub fn priorities(&self) -> BTreeMap<String, u32> {
+        [
+            ("deploy.erase_devices", self.erase_devices_priority),
+            ("deploy.erase_devices_metadata", self.erase_devices_metadata_priority),
+        ]
+        .into_iter()
+        .filter_map(|(step, priority)| Some((step.to_owned(), priority?)))
+        .collect()
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        if self.concurrency == 0 || self.concurrency > MAX_CONCURRENCY {
+            let problem = format!("is {}, must be 1 to {MAX_CONCURRENCY}", self.concurrency);
+            return Err(SettingsError::Value { key: "cleaning.concurrency", problem });
+        }
+        Ok(())
     }
 }
 
@@ -223,6 +269,7 @@ impl Settings {
             );
         }
         self.check_boot()?;
+        self.clean.check()?;
         let deadlines = &self.deadlines;
         for (key, seconds) in [
             ("deadlines.await_agent", deadlines.await_agent),
@@ -303,6 +350,9 @@ impl Settings {
 /// A month: longer waits are typing errors.
 const MAX_SECONDS: u64 = 31 * 24 * 3600;
 
+/// Most disks erased at once: more than any machine has controllers for.
+const MAX_CONCURRENCY: u32 = 256;
+
 /// Most boots of a ramdisk for one order: more only hides a machine that does not boot.
 const MAX_ATTEMPTS: u32 = 100;
 
@@ -340,11 +390,26 @@ mod tests {
             ("[ipmi]\nmin_command_interval_ms = 99999999999999", "ipmi.min_command_interval_ms"),
             ("[power]\nsync_interval = 9223372036854775807", "power.sync_interval"),
             ("[provisioning]\nadvertise = 'http://x/ y'", "provisioning.advertise"),
+            ("[cleaning]\nconcurrency = 0", "cleaning.concurrency"),
+            ("[cleaning]\nleast_category = 'destroy'", "destroy"),
             ("[deadlines]\nagent_silent = 0", "deadlines.agent_silent"),
             ("[deadlines]\ndeploy = 99999999", "deadlines.deploy"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(expected), "{text:?} gave {error}");
+        }
+    }
+
+    #[test]
+    fn cleaning_is_read_under_both_of_its_names() {
+        for table in ["cleaning", "clean"] {
+            let text = format!(
+                "[{table}]\nerase_devices_priority = 0\nleast_category = 'purge'\nskip_read_only = true"
+            );
+            let clean = parse(&text).unwrap().clean;
+            assert!(clean.automated && clean.skip_read_only && !clean.allow_weaker_erase);
+            assert_eq!(clean.priorities()["deploy.erase_devices"], 0);
+            assert_eq!((clean.priorities().len(), clean.least_category), (1, Category::Purge));
         }
     }
 

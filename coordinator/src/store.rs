@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::certificate::Kept;
 use crate::node::{Node, Port};
 
 /// Lines of history kept for a node, as Ironic does.
@@ -163,6 +164,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn put_inventory<'a>(&'a self, node: Uuid, inventory: &'a Value) -> Answer<'a, ()>;
     /// A node's inventory.
     fn inventory(&self, node: Uuid) -> Answer<'_, Option<Value>>;
+
+    /// Keeps certificates of the node they name, for ever: also when the node is deleted. One that is kept already stays as
+    /// it is.
+    fn keep_certificates<'a>(&'a self, certificates: &'a [Kept]) -> Answer<'a, ()>;
+    /// A node's certificates, newest first: at most `limit` that are older than `marker`, or the newest without one.
+    fn certificates(&self, node: Uuid, marker: Option<Uuid>, limit: usize)
+    -> Answer<'_, Vec<Kept>>;
+    /// One certificate of a node.
+    fn certificate(&self, node: Uuid, id: Uuid) -> Answer<'_, Option<Kept>>;
 
     /// Ends all use of the storage and leaves it in one piece; everything asked afterwards fails.
     fn close(&self) -> Answer<'_, ()>;

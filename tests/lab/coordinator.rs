@@ -34,6 +34,15 @@ pub struct Options {
     pub attempts: u32,
     /// Deadlines.
     pub deadlines: Deadlines,
+    /// Cleaning.
+    pub cleaning: Cleaning,
+}
+
+/// What automated cleaning does.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Cleaning {
+    /// Priority of the erase of all data; 0: off, as emulated disks are slow.
+    pub erase_devices_priority: u32,
 }
 
 /// Deadlines of the work, seconds.
@@ -150,6 +159,7 @@ struct Settings {
     provisioning: Provisioning,
     boot: BootSettings,
     deadlines: Deadlines,
+    cleaning: Cleaning,
     ipmi: Ipmi,
 }
 
@@ -188,6 +198,7 @@ fn settings(dir: &Path, options: &Options) -> anyhow::Result<String> {
             attempts: options.attempts,
         },
         deadlines: options.deadlines,
+        cleaning: options.cleaning,
         // The simulated BMCs need no rest between commands.
         ipmi: Ipmi { min_command_interval_ms: 0 },
     };
@@ -205,6 +216,7 @@ mod tests {
             ramdisk: "/a/initrd".into(),
             attempts: 3,
             deadlines: Deadlines::default(),
+            cleaning: Cleaning::default(),
         };
         let text = settings(Path::new("/x"), &options).unwrap();
         let table: toml::Table = toml::from_str(&text).unwrap();
@@ -212,6 +224,7 @@ mod tests {
         assert_eq!(table["provisioning"]["tls_listen"].as_str(), Some("172.22.0.1:6389"));
         assert_eq!(table["boot"]["kernel"].as_str(), Some("/a/vmlinuz"));
         assert_eq!(table["deadlines"]["agent_silent"].as_integer(), Some(60));
+        assert_eq!(table["cleaning"]["erase_devices_priority"].as_integer(), Some(0));
         assert_eq!(table["ipmi"]["min_command_interval_ms"].as_integer(), Some(0));
     }
 
@@ -226,6 +239,7 @@ mod tests {
             ramdisk: "r".into(),
             attempts: 1,
             deadlines: Deadlines::default(),
+            cleaning: Cleaning::default(),
         };
         let error =
             Coordinator::start(&binary, dir.path(), &options).await.unwrap_err().to_string();

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::api::{Api, Node};
 use crate::bmc::{self, Bmc, Kind};
-use crate::coordinator::{Coordinator, Deadlines, Options};
+use crate::coordinator::{Cleaning, Coordinator, Deadlines, Options};
 use crate::host::Service;
 use crate::image_server::ImageServer;
 use crate::machine::{BootDevice, Bus, DiskSpec, Firmware, Machine, Spec};
@@ -59,13 +59,20 @@ pub struct LabSpec {
     pub attempts: u32,
     /// The coordinator's deadlines.
     pub deadlines: Deadlines,
+    /// What automated cleaning does.
+    pub cleaning: Cleaning,
 }
 
 impl LabSpec {
     /// A lab with these machines and the usual deadlines.
     #[must_use]
     pub fn new(machines: Vec<MachineSpec>) -> Self {
-        Self { machines, attempts: 3, deadlines: Deadlines::default() }
+        Self {
+            machines,
+            attempts: 3,
+            deadlines: Deadlines::default(),
+            cleaning: Cleaning::default(),
+        }
     }
 }
 
@@ -174,6 +181,7 @@ impl Lab {
             ramdisk: inputs.ramdisk.clone(),
             attempts: spec.attempts,
             deadlines: spec.deadlines,
+            cleaning: spec.cleaning,
         };
         let coordinator =
             Coordinator::start(&inputs.coordinator, &dir.join("coordinator"), &options).await?;

@@ -307,6 +307,7 @@ fn settings(dir: &Path) -> Settings {
     settings.provisioning.listen = Some(any);
     settings.provisioning.tls_listen = Some(any);
     settings.clean.automated = false;
+    settings.clean.erase_devices_priority = Some(0);
     settings.ipmi.min_command_interval_ms = 0;
     settings.power.sync_interval = 0;
     settings

@@ -11,6 +11,7 @@ use super::output::Trouble;
 use super::{Done, collect, runtime, system};
 use crate::config::{Parameters, Settings, normal_mac};
 use crate::coordinator::{Coordinator, Retry};
+use crate::erase::certificate::{Notary, Signer};
 use crate::heartbeat::{Boot, Heart, Pace, Stages};
 use crate::journal::{Journal, Session};
 use crate::order::{Facts, Machine};
@@ -112,6 +113,7 @@ struct Agent {
     settings: Settings,
     system: Arc<System>,
     journal: Arc<Journal>,
+    signer: Arc<Signer>,
     stages: Stages,
     tail: LogTail,
     pace: Option<Pace>,
@@ -124,8 +126,11 @@ impl Agent {
         let settings = settings(args, &system).map_err(|error| Trouble::usage(&error))?;
         let journal = Journal::open(&args.run_dir, boot.map(|boot| boot.boot_id))
             .map_err(|error| Trouble::new(&error, "name a directory of your own with --run-dir"))?;
+        let signer = Signer::of_boot(&args.run_dir).map_err(|error| {
+            Trouble::new(&error, "remove the damaged key, or start the ramdisk anew")
+        })?;
         let (system, journal) = (Arc::new(system), Arc::new(journal));
-        Ok(Self { settings, system, journal, stages, tail, pace: None })
+        Ok(Self { settings, system, journal, signer: Arc::new(signer), stages, tail, pace: None })
     }
 
     async fn run(self, macs: Vec<String>, stop: CancellationToken) -> Result<Done, Trouble> {
@@ -147,10 +152,18 @@ impl Agent {
         };
         let session = session.map_err(|error| Trouble::new(&error, network))?;
         tracing::info!(node = %session.node, boot_id = %self.journal.boot_id(), "at work for this node");
-        let crew = Arc::new(Machine::new(self.system, images, facts).trusting(tls_pin));
+        let notary = Notary {
+            node_uuid: session.node,
+            boot_id: self.journal.boot_id(),
+            signer: self.signer.clone(),
+        };
+        let crew = Arc::new(
+            Machine::new(self.system, images, facts).trusting(tls_pin).with_notary(notary),
+        );
         let pace = self.pace.unwrap_or_else(|| Pace::new(session.interval_ms));
         Heart::new(coordinator, session, self.journal, crew, self.tail, self.stages)
             .with_pace(pace)
+            .with_erase_key(self.signer.public_key())
             .run(stop)
             .await;
         Ok(Done::Proven)

@@ -5,6 +5,7 @@
 //! Every closed set has an `Unknown` catch-all: an agent one version newer or older must not break the other side.
 #![forbid(unsafe_code)]
 
+mod canonical;
 mod certificate;
 mod evidence;
 mod order;

@@ -1,13 +1,14 @@
 //! Heartbeat: the agent's reports come in, its order goes out.
 
-use ironwright_api::{Beat, Heartbeat, HeartbeatReply, Order, Work};
+use ironwright_api::{Beat, Event, Evidence, Heartbeat, HeartbeatReply, Order, Report, Work};
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{AgentError, Peer, reports, secret};
 use crate::app::{App, Change, Severity};
-use crate::node::{Node, Phase, validate};
+use crate::certificate::{self, Kept, SigningKey};
+use crate::node::{Node, Outcome, Phase, WorkRecord, validate};
 
 /// Takes a heartbeat: stores what is new before it acknowledges it, and answers with the order until that is finished.
 ///
@@ -32,10 +33,12 @@ pub async fn heartbeat(
     let inventory = beat.inventory.take();
     beat.reports.sort_by_key(|report| report.seq);
     let now = app.clock.now();
+    keep_certificates(app, node, &agent_token, &beat, now).await?;
+    let keeper = app.countersigner.as_deref();
     let taken = app
         .change(&node.to_string(), |node| {
             authenticate(node, &agent_token, beat.boot_id)?;
-            Ok(take(node, &beat, &agent_version, now))
+            Ok(take(node, &beat, &agent_version, keeper, now))
         })
         .await;
     let (record, notes) = match taken {
@@ -53,10 +56,67 @@ pub async fn heartbeat(
     for sentence in notes {
         app.note(node, Severity::Info, "agent", sentence).await;
     }
-    if record.work.as_ref().is_some_and(|work| work.outcome.is_some()) {
+    let ended = |work: &WorkRecord| work.outcome.is_some() || work.abort && work.is_abortable();
+    if record.work.as_ref().is_some_and(ended) {
         app.waker.wake(node);
     }
+    refuse_other_key(app, &record, &beat, now).await;
     Ok(reply(&record, &beat))
+}
+
+/// Keeps the certificates of a heartbeat before it is acknowledged: an agent forgets what is.
+async fn keep_certificates(
+    app: &App,
+    node: Uuid,
+    token: &str,
+    beat: &Beat,
+    now: Timestamp,
+) -> Result<(), AgentError> {
+    let erased = |report: &Report| {
+        matches!(&report.event, Event::StepEnded { evidence: Some(Evidence::Erased { .. }), .. })
+    };
+    if !beat.reports.iter().any(erased) {
+        return Ok(());
+    }
+    let Some(mut node) = app.store.node(&node.to_string()).await? else { return Ok(()) };
+    if authenticate(&node, token, beat.boot_id).is_err() {
+        // Refused, and recorded, where the heartbeat itself is.
+        return Ok(());
+    }
+    register(&mut node, beat);
+    let accepted = reports::certificates(&node, &beat.reports, app.countersigner.as_deref());
+    let kept: Vec<Kept> = accepted.into_iter().map(|signed| Kept::new(signed, now)).collect();
+    if !kept.is_empty() {
+        app.store.keep_certificates(&kept).await?;
+    }
+    Ok(())
+}
+
+/// Remembers the first key that a heartbeat of this boot names; true when it did.
+fn register(node: &mut Node, beat: &Beat) -> bool {
+    let (Some(work), Some(key)) = (&mut node.work, &beat.erase_key) else { return false };
+    let registers = work.boot.erase_key.is_none() && certificate::is_key(key);
+    if registers {
+        work.boot.erase_key = Some(key.clone());
+    }
+    registers
+}
+
+/// Notes, not too often, that an agent names another key than the one it named first. The first one stays: what the other
+/// signs is refused.
+async fn refuse_other_key(app: &App, node: &Node, beat: &Beat, now: Timestamp) {
+    let registered = node.work.as_ref().and_then(|work| work.boot.erase_key.as_ref());
+    let other = beat.erase_key.as_ref().filter(|key| Some(*key) != registered);
+    if let Some(key) = other
+        && app.live.may_record_refusal(node.uuid, now)
+    {
+        let key: String = key.chars().take(64).collect();
+        let sentence = format!(
+            "refused the key {key} for certificates: this boot's is {}",
+            registered.map_or("none, and this has not the form of one", String::as_str)
+        );
+        app.note(node.uuid, Severity::Error, "agent", sentence).await;
+    }
 }
 
 /// Whether the sender is the agent that took this boot's nonce.
@@ -67,8 +127,18 @@ fn authenticate(node: &Node, token: &str, boot_id: Uuid) -> Result<(), AgentErro
 }
 
 /// Brings what is new into the record; returns sentences for the history.
-fn take(node: &mut Node, beat: &Beat, agent_version: &str, now: Timestamp) -> Change<Vec<String>> {
+fn take(
+    node: &mut Node,
+    beat: &Beat,
+    agent_version: &str,
+    keeper: Option<&SigningKey>,
+    now: Timestamp,
+) -> Change<Vec<String>> {
     let mut notes = Vec::new();
+    let registered = register(node, beat);
+    if let Some(key) = beat.erase_key.as_ref().filter(|_| registered) {
+        notes.push(format!("certificates of this boot are signed with key {key}"));
+    }
     let Some(work) = &mut node.work else { return Change::Keep(notes) };
     let before = (work.phase, work.boot.acknowledged, work.boot.last_heartbeat.is_some());
     if work.boot.last_heartbeat.is_none() {
@@ -86,9 +156,9 @@ fn take(node: &mut Node, beat: &Beat, agent_version: &str, now: Timestamp) -> Ch
         work.since = now;
     }
     let after = (work.phase, work.boot.last_heartbeat.is_some());
-    reports::store(node, &beat.reports, &mut notes);
+    reports::store(node, &beat.reports, keeper, &mut notes);
     let acknowledged = node.work.as_ref().map_or(0, |work| work.boot.acknowledged);
-    if timed || before != (after.0, acknowledged, after.1) {
+    if timed || registered || before != (after.0, acknowledged, after.1) {
         if let Some(work) = &mut node.work {
             work.boot.last_heartbeat = Some(now);
             work.progress.clone_from(&beat.progress);
@@ -102,8 +172,9 @@ fn take(node: &mut Node, beat: &Beat, agent_version: &str, now: Timestamp) -> Ch
 fn reply(node: &Node, beat: &Beat) -> HeartbeatReply {
     let Some(work) = &node.work else { return HeartbeatReply::default() };
     let doing = beat.progress.as_ref().and_then(|progress| progress.order_id);
-    let stop =
-        work.phase == Phase::Abandon || doing.is_some_and(|order| order != work.order.order_id);
+    let stop = work.phase == Phase::Abandon
+        || matches!(work.outcome, Some(Outcome::Failed(_)))
+        || doing.is_some_and(|order| order != work.order.order_id);
     HeartbeatReply {
         order: due_order(node),
         acknowledged: work.boot.acknowledged,

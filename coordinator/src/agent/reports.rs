@@ -1,9 +1,14 @@
 //! Brings an agent's reports into the record. Pure.
 
-use ironwright_api::{Event, Evidence, Failure, Report, StepRecord, Work};
-use serde_json::json;
+mod accept;
+mod plan;
 
-use crate::node::{Node, Object, Outcome, WorkRecord};
+use ironwright_api::{Blame, Event, Evidence, Failure, Report, StepRecord, Work};
+
+pub(super) use accept::certificates;
+
+use crate::certificate::SigningKey;
+use crate::node::{Node, Outcome, WorkRecord};
 
 /// More step records than any work has; an agent that goes mad must not grow the record without bound.
 const STEPS_MAX: usize = 512;
@@ -14,7 +19,12 @@ const TEXT_MAX: usize = 4000;
 
 /// Stores every report that is newer than the last one stored. Reports of another order or attempt are dropped, but
 /// acknowledged, so that the agent stops repeating them.
-pub(super) fn store(node: &mut Node, reports: &[Report], notes: &mut Vec<String>) {
+pub(super) fn store(
+    node: &mut Node,
+    reports: &[Report],
+    keeper: Option<&SigningKey>,
+    notes: &mut Vec<String>,
+) {
     for report in reports {
         let Some(work) = &mut node.work else { return };
         if report.seq <= work.boot.acknowledged {
@@ -29,21 +39,19 @@ pub(super) fn store(node: &mut Node, reports: &[Report], notes: &mut Vec<String>
                 report.order_id, report.attempt
             ));
         } else if work.outcome.is_none() {
-            apply(node, &report.event, notes);
+            apply(node, &report.event, keeper, notes);
         }
     }
 }
 
-fn apply(node: &mut Node, event: &Event, notes: &mut Vec<String>) {
+fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mut Vec<String>) {
+    let uuid = node.uuid;
     let Some(work) = &mut node.work else { return };
     match event {
         Event::StepStarted { step } => {
             let step = cut(step, NAME_MAX);
             started(work, &step);
-            let shown: Object =
-                [("interface".to_owned(), json!("deploy")), ("step".to_owned(), json!(step))]
-                    .into_iter()
-                    .collect();
+            let shown = plan::shown(work, &step);
             match work.order.work {
                 Work::Clean(_) => node.clean_step = shown,
                 Work::Deploy(_) => node.deploy_step = shown,
@@ -53,12 +61,30 @@ fn apply(node: &mut Node, event: &Event, notes: &mut Vec<String>) {
         }
         Event::StepEnded { step, evidence } => {
             let step = cut(step, NAME_MAX);
-            ended(work, &step, evidence.as_ref());
-            notes.push(format!("step {step} ended well"));
+            match accept::accept(work, uuid, &step, evidence.clone(), keeper) {
+                Ok(evidence) => {
+                    ended(work, &step, evidence.as_ref());
+                    notes.push(format!("step {step} ended well"));
+                    if work.abort {
+                        work.outcome = Some(Outcome::Failed(aborted(&step)));
+                    }
+                }
+                Err(refusal) => {
+                    let failure = accept::refused(&step, &refusal);
+                    notes.push(format!("refused: {}", sentence(&failure)));
+                    work.outcome = Some(Outcome::Failed(failure));
+                }
+            }
         }
         Event::Finished => {
-            work.outcome = Some(Outcome::Finished);
             notes.push("the agent finished the order".to_owned());
+            work.outcome = Some(match accept::left_out(work) {
+                None => Outcome::Finished,
+                Some(failure) => {
+                    notes.push(format!("refused: {}", sentence(&failure)));
+                    Outcome::Failed(failure)
+                }
+            });
         }
         Event::Failed(failure) => {
             let failure = Failure {
@@ -70,8 +96,22 @@ fn apply(node: &mut Node, event: &Event, notes: &mut Vec<String>) {
             notes.push(format!("the agent failed: {}", sentence(&failure)));
             work.outcome = Some(Outcome::Failed(failure));
         }
-        Event::Planned { .. } | Event::Unknown => {}
+        Event::Planned { steps } => {
+            work.plan = plan::kept(steps);
+            notes.extend(plan::described(&work.plan));
+        }
+        Event::Unknown => {}
     }
+}
+
+/// The failure of an order that the operator aborted, after `step` or before any.
+pub(crate) fn aborted(step: &str) -> Failure {
+    // Ironic's sentences.
+    let mut message = "By request, the clean operation was aborted".to_owned();
+    if !step.is_empty() {
+        message.push_str(&format!(" after the completion of step: {step}"));
+    }
+    Failure { step: String::new(), message, remedy: String::new(), blame: Blame::Order }
 }
 
 /// `STEP: message. remedy`, the way operators read it in `last_error`.
@@ -126,19 +166,21 @@ fn cut(text: &str, characters: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ironwright_api::Blame;
+    use ironwright_api::Clean;
     use jiff::Timestamp;
     use uuid::Uuid;
 
     use super::*;
+    use crate::certificate::tests::Agent;
     use crate::node::tests::working_node;
+    use ironwright_api::PlannedStep;
 
-    fn report(node: &Node, seq: u64, event: Event) -> Report {
+    pub(super) fn report(node: &Node, seq: u64, event: Event) -> Report {
         let order = &node.work.as_ref().unwrap().order;
         Report { seq, order_id: order.order_id, attempt: order.attempt, event }
     }
 
-    fn began(step: &str) -> Event {
+    pub(super) fn began(step: &str) -> Event {
         Event::StepStarted { step: step.into() }
     }
 
@@ -150,7 +192,7 @@ mod tests {
             report(&node, 2, Event::StepEnded { step: "a".into(), evidence: None }),
         ];
         for _ in 0..2 {
-            store(&mut node, &reports, &mut Vec::new());
+            store(&mut node, &reports, None, &mut Vec::new());
         }
         let work = node.work.unwrap();
         assert_eq!(work.boot.acknowledged, 2);
@@ -165,7 +207,7 @@ mod tests {
         stale.attempt = 0;
         let mut foreign = report(&node, 8, Event::Finished);
         foreign.order_id = Uuid::now_v7();
-        store(&mut node, &[stale, foreign], &mut Vec::new());
+        store(&mut node, &[stale, foreign], None, &mut Vec::new());
         let work = node.work.unwrap();
         assert_eq!(work.boot.acknowledged, 8);
         assert!(work.outcome.is_none() && work.steps.is_empty());
@@ -181,7 +223,7 @@ mod tests {
             blame: Blame::Hardware,
         };
         let reports = [report(&node, 1, Event::Failed(failure)), report(&node, 2, Event::Finished)];
-        store(&mut node, &reports, &mut Vec::new());
+        store(&mut node, &reports, None, &mut Vec::new());
         let Some(Outcome::Failed(outcome)) = node.work.unwrap().outcome else {
             panic!("no failure")
         };
@@ -194,8 +236,41 @@ mod tests {
         let long = "x".repeat(10_000);
         for seq in 1..=2000 {
             let one = report(&node, seq, began(&format!("{seq}{long}")));
-            store(&mut node, &[one], &mut Vec::new());
+            store(&mut node, &[one], None, &mut Vec::new());
         }
         assert!(serde_json::to_string(&node).unwrap().len() < 256 * 1024);
+    }
+
+    /// A node whose agent, with this key, carries out a clean order.
+    pub(super) fn cleaning_node(agent: &Agent) -> Node {
+        let mut node = working_node(Timestamp::UNIX_EPOCH);
+        let work = node.work.as_mut().unwrap();
+        work.order.work = Work::Clean(Clean::default());
+        work.boot.boot_id = Some(Uuid::from_u128(3));
+        work.boot.erase_key = Some(agent.key());
+        node
+    }
+
+    pub(super) fn plan(step: &str, abortable: bool) -> Event {
+        let (interface, step) = ("raid".to_owned(), step.to_owned());
+        let actions = vec!["/dev/sda: overwrite".to_owned(); 1000];
+        Event::Planned {
+            steps: vec![PlannedStep { interface, step, priority: 10, abortable, actions }],
+        }
+    }
+
+    #[test]
+    fn an_abort_that_had_to_wait_ends_the_order_when_the_step_has_ended() {
+        let mut node = cleaning_node(&Agent::new());
+        let reports = [report(&node, 1, plan("build", false)), report(&node, 2, began("build"))];
+        store(&mut node, &reports, None, &mut Vec::new());
+        node.work.as_mut().unwrap().abort = true;
+        let end = Event::StepEnded { step: "build".into(), evidence: None };
+        let reports = [report(&node, 3, end), report(&node, 4, began("next"))];
+        store(&mut node, &reports, None, &mut Vec::new());
+        let work = node.work.unwrap();
+        let Some(Outcome::Failed(failure)) = work.outcome else { panic!("it goes on") };
+        assert!(failure.message.ends_with("after the completion of step: build"), "{failure:?}");
+        assert_eq!(work.steps.len(), 1, "the next step did not begin");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ironwright_api::Progress;
+use ironwright_api::{DiskProgress, Progress};
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -86,10 +86,21 @@ impl Live {
 
 fn went_on(before: Option<&Progress>, now: Option<&Progress>) -> bool {
     match (before, now) {
-        (Some(before), Some(now)) => before.step != now.step || before.bytes != now.bytes,
+        (Some(before), Some(now)) => {
+            before.step != now.step || before.bytes != now.bytes || moved(&before.disks, &now.disks)
+        }
         (None, Some(_)) => true,
         (_, None) => false,
     }
+}
+
+/// Whether a disk came further: a controller that erases by itself moves no bytes of ours, but says its per cent.
+fn moved(before: &[DiskProgress], now: &[DiskProgress]) -> bool {
+    let far = |disks: &[DiskProgress]| -> Vec<(String, String, u8)> {
+        let one = |disk: &DiskProgress| (disk.device.clone(), disk.phase.clone(), disk.percent);
+        disks.iter().map(one).collect()
+    };
+    far(before) != far(now)
 }
 
 #[cfg(test)]
@@ -102,6 +113,21 @@ mod tests {
 
     fn progress(bytes: u64) -> Option<Progress> {
         Some(Progress { step: "write_image".into(), bytes, ..Progress::default() })
+    }
+
+    #[test]
+    fn a_disk_that_erases_itself_goes_forward_by_its_per_cent() {
+        let live = Live::new(at(0));
+        let node = Uuid::now_v7();
+        for (second, percent, eta_s, expected) in
+            [(1, 3, None, 1), (2, 3, Some(60), 1), (3, 4, Some(50), 3), (4, 4, None, 3)]
+        {
+            let device = "/dev/nvme0n1".to_owned();
+            let disk = DiskProgress { device, phase: "erase".into(), percent, eta_s };
+            let progress = Progress { disks: vec![disk], ..Progress::default() };
+            live.beat(node, at(second), Some(progress), false);
+            assert_eq!(live.pulse(node).unwrap().last_progress, at(expected), "{second}");
+        }
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub fn blank(uuid: Uuid, state: ProvisionState, now: Timestamp) -> Node {
         updated_at: None,
         work: None,
         evidence: Vec::new(),
+        plan: Vec::new(),
         version: 0,
     }
 }

@@ -23,12 +23,23 @@ pub fn due(node: &Node, settings: &Settings) -> Option<Timestamp> {
         return node.provision_state.is_waiting().then_some(AT_ONCE);
     };
     match work.phase {
-        Phase::StartRamdisk | Phase::Finish | Phase::Abandon => Some(AT_ONCE),
+        Phase::StartRamdisk | Phase::Finish => Some(AT_ONCE),
+        Phase::Abandon => Some(abandon_at(work)),
         Phase::Working if work.outcome.is_some() => Some(AT_ONCE),
         Phase::AwaitAgent | Phase::Working => {
             Some(waiting(node, work, settings, None, Timestamp::MIN).until)
         }
     }
+}
+
+/// Seconds that an agent gets to stop what it does before its power is cut.
+const STOP_GRACE_S: u64 = 20;
+
+/// When abandoned work ends with a power off: at once, unless the operator aborted it and its agent can still stop in order.
+#[must_use]
+pub fn abandon_at(work: &WorkRecord) -> Timestamp {
+    let stops = work.abort && work.outcome.is_none() && work.boot.last_heartbeat.is_some();
+    if stops { wait(For::NextHeartbeat, work.since, STOP_GRACE_S).until } else { AT_ONCE }
 }
 
 /// What a waiting node waits for.

@@ -1,10 +1,13 @@
 //! Makes orders from what a node says. Pure.
 
-use ironwright_api::{Clean, CleanStep, Deploy, Image, Order, ReadbackMode, Work};
+use ironwright_api::{
+    Automated, Clean, CleanStep, Deploy, EraseSettings, Image, Order, ReadbackMode, Work,
+};
 use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Node, validate};
+use crate::settings::CleanSettings;
 
 /// Why no deploy order can be made from a node's `instance_info`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,20 +41,61 @@ pub fn deploy(node: &Node) -> Result<Order, OrderError> {
     Ok(order(Work::Deploy(Box::new(deploy))))
 }
 
-/// The order of an automated cleaning: metadata erase.
+/// The order of an automated cleaning: the agent's catalogue with the settings' priorities. `steps` is for agents before
+/// catalogues: they know the metadata erase only.
 #[must_use]
-pub fn automated_clean() -> Order {
-    clean(vec![CleanStep {
+pub fn automated_clean(node: &Node, settings: &CleanSettings) -> Order {
+    let metadata = CleanStep {
         interface: "deploy".to_owned(),
         step: "erase_devices_metadata".to_owned(),
         args: Value::Null,
-    }])
+    };
+    let automated = Some(Automated { priorities: settings.priorities() });
+    let erase = erase(node, settings);
+    order(Work::Clean(Clean { steps: vec![metadata], automated, erase }))
 }
 
 /// The order of a cleaning with these steps.
 #[must_use]
-pub fn clean(steps: Vec<CleanStep>) -> Order {
-    order(Work::Clean(Clean { steps, ..Clean::default() }))
+pub fn clean(node: &Node, steps: Vec<CleanStep>, settings: &CleanSettings) -> Order {
+    order(Work::Clean(Clean { steps, automated: None, erase: erase(node, settings) }))
+}
+
+/// How disks are erased. What `skip_block_devices` says is handed on as it is: an entry that is no hint must fail at the
+/// agent, not leave a disk unprotected.
+fn erase(node: &Node, settings: &CleanSettings) -> EraseSettings {
+    let skip = match node.properties.get("skip_block_devices") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(hints)) => hints.clone(),
+        Some(other) => vec![other.clone()],
+    };
+    EraseSettings {
+        allow_weaker: settings.allow_weaker_erase,
+        least: settings.least_category,
+        concurrency: settings.concurrency,
+        skip_read_only: settings.skip_read_only,
+        skip,
+    }
+}
+
+/// What is wrong with the node's `skip_block_devices`; none: nothing.
+#[must_use]
+pub fn skip_problem(node: &Node) -> Option<String> {
+    let problem = |what: &str| {
+        Some(format!(
+            "properties/skip_block_devices {what}; it is a list of root device hints, one object a disk that is left alone"
+        ))
+    };
+    match node.properties.get("skip_block_devices") {
+        None | Some(Value::Null) => None,
+        Some(Value::Array(hints)) => hints
+            .iter()
+            .position(|hint| hint.as_object().is_none_or(serde_json::Map::is_empty))
+            .and_then(|at| {
+                problem(&format!("has an entry ({}) that is no object of hints", at + 1))
+            }),
+        Some(_) => problem("is no list"),
+    }
 }
 
 /// The order of an inspection.
@@ -109,5 +153,52 @@ mod tests {
         let made = made(info).unwrap();
         assert_eq!(made.image.urls, ["http://h/i", "http://m/i"]);
         assert_eq!((made.image.access, made.configdrive), (None, Value::Null));
+    }
+
+    fn cleaned(properties: &Value, settings: &CleanSettings) -> Clean {
+        let mut node = node_with(json!({}));
+        node.properties = properties.as_object().unwrap().clone();
+        match automated_clean(&node, settings).work {
+            Work::Clean(clean) => clean,
+            Work::Inspect | Work::Deploy(_) | Work::Unknown => panic!("not a clean"),
+        }
+    }
+
+    #[test]
+    fn an_automated_cleaning_carries_the_settings_and_old_agents_find_their_step() {
+        let plain = cleaned(&json!({}), &CleanSettings::default());
+        assert_eq!(plain.automated, Some(Automated::default()), "the agent's own priorities");
+        assert_eq!(plain.erase, EraseSettings::default());
+        assert_eq!(plain.steps[0].step, "erase_devices_metadata");
+        let settings = CleanSettings {
+            erase_devices_priority: Some(0),
+            allow_weaker_erase: true,
+            concurrency: 9,
+            ..CleanSettings::default()
+        };
+        let clean = cleaned(&json!({"skip_block_devices": [{"serial": "x"}]}), &settings);
+        let priorities = &clean.automated.as_ref().unwrap().priorities;
+        assert_eq!(serde_json::to_value(priorities).unwrap(), json!({"deploy.erase_devices": 0}));
+        assert!(clean.erase.allow_weaker && clean.erase.concurrency == 9);
+        assert_eq!(clean.erase.skip, [json!({"serial": "x"})]);
+    }
+
+    #[test]
+    fn a_skip_list_that_would_protect_nothing_is_a_problem_and_is_not_dropped() {
+        for (properties, expected) in [
+            (json!({}), None),
+            (json!({"skip_block_devices": [{"name": "/dev/sda"}]}), None),
+            (json!({"skip_block_devices": "sda"}), Some("is no list")),
+            (json!({"skip_block_devices": [{"name": "/dev/sda"}, "sdb"]}), Some("entry (2)")),
+            (json!({"skip_block_devices": [{}]}), Some("entry (1)")),
+        ] {
+            let mut node = node_with(json!({}));
+            node.properties = properties.as_object().unwrap().clone();
+            let found = skip_problem(&node);
+            assert_eq!(found.is_some(), expected.is_some(), "{properties}");
+            assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()));
+        }
+        let handed_on = cleaned(&json!({"skip_block_devices": "sda"}), &CleanSettings::default());
+        assert_eq!(handed_on.erase.skip, [json!("sda")]);
     }
 }

@@ -6,14 +6,15 @@ use jiff::Timestamp;
 use super::lifecycle::{self, Effect, Event, Refused, Target, Verb};
 use super::order::{self, OrderError};
 use super::{Boot, Node, Object, Phase, ProvisionState, WorkRecord};
+use crate::settings::CleanSettings;
 
 /// What a transition needs to know besides the record.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// The time.
     pub now: Timestamp,
-    /// Whether nodes that do not say are cleaned between tenants.
-    pub automated_clean: bool,
+    /// How nodes are cleaned, and whether those that do not say are.
+    pub clean: &'a CleanSettings,
     /// The steps of a manual cleaning.
     pub clean_steps: &'a [CleanStep],
 }
@@ -56,6 +57,9 @@ pub fn apply(node: &mut Node, event: Event, asked: &Asked<'_>) -> Result<(), Tra
     }
     if event == Event::Asked(Verb::Abort) {
         node.last_error = Some(format!("{} was aborted by request.", what(transition.state)));
+        if let Some(work) = &mut node.work {
+            work.abort = true;
+        }
     } else if matches!(event, Event::Asked(_)) {
         node.last_error = None;
     }
@@ -107,9 +111,9 @@ fn perform(node: &mut Node, effect: Effect, asked: &Asked<'_>) {
 
 fn order_clean(node: &mut Node, asked: &Asked<'_>) {
     if node.target_provision_state == Some(ProvisionState::Manageable) {
-        begin(node, order::clean(asked.clean_steps.to_vec()), asked.now);
-    } else if is_cleaned(node, asked.automated_clean) {
-        begin(node, order::automated_clean(), asked.now);
+        begin(node, order::clean(node, asked.clean_steps.to_vec(), asked.clean), asked.now);
+    } else if is_cleaned(node, asked.clean.automated) {
+        begin(node, order::automated_clean(node, asked.clean), asked.now);
     } else {
         node.work = None;
     }
@@ -119,12 +123,15 @@ fn begin(node: &mut Node, order: ironwright_api::Order, now: Timestamp) {
     node.deploy_step = Object::new();
     node.clean_step = Object::new();
     node.evidence.clear();
+    node.plan.clear();
     node.work = Some(WorkRecord {
         order,
         ordered_at: now,
         phase: Phase::StartRamdisk,
         since: now,
         steps: Vec::new(),
+        plan: Vec::new(),
+        abort: false,
         boot: Boot::default(),
         progress: None,
         outcome: None,
@@ -142,6 +149,7 @@ fn enter(node: &mut Node, phase: Phase, now: Timestamp) {
 pub(crate) fn forget(node: &mut Node) {
     if let Some(work) = node.work.take() {
         node.evidence = work.steps.into_iter().filter_map(|step| step.evidence).collect();
+        node.plan = work.plan;
     }
     node.deploy_step = Object::new();
     node.clean_step = Object::new();

@@ -3,6 +3,7 @@
 use ironwright_api::Failure;
 use jiff::Timestamp;
 
+use crate::agent::reports;
 use crate::app::Pulse;
 use crate::node::deadline::{self, Waiting};
 use crate::node::{Node, Outcome, Phase, PowerTarget, ProvisionState, WorkRecord};
@@ -54,6 +55,7 @@ pub(super) fn decide(
     match work.phase {
         Phase::StartRamdisk => Todo::StartRamdisk,
         Phase::Finish => Todo::Finish,
+        Phase::Abandon if deadline::abandon_at(work) > now => Todo::Nothing,
         Phase::Abandon => Todo::Abandon,
         Phase::AwaitAgent | Phase::Working => {
             if !node.provision_state.is_waiting() {
@@ -62,6 +64,9 @@ pub(super) fn decide(
             match &work.outcome {
                 Some(Outcome::Finished) => Todo::AgentDone,
                 Some(Outcome::Failed(failure)) => Todo::AgentFailed(failure.clone()),
+                None if work.abort && work.is_abortable() => {
+                    Todo::AgentFailed(reports::aborted(""))
+                }
                 None => waiting(node, work, settings, pulse, heard_since, now),
             }
         }

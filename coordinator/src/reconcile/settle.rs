@@ -47,8 +47,8 @@ pub(super) async fn settle(
     Ok(settled.is_some_and(|(_, settled)| settled))
 }
 
-pub(super) fn asked(app: &App) -> Asked<'static> {
-    Asked { now: app.clock.now(), automated_clean: app.settings.clean.automated, clean_steps: &[] }
+pub(super) fn asked(app: &App) -> Asked<'_> {
+    Asked { now: app.clock.now(), clean: &app.settings.clean, clean_steps: &[] }
 }
 
 /// An event happened, perhaps with a power state learned on the way.

@@ -16,6 +16,25 @@ fn boot(device: BootDevice, persistent: bool) -> Command {
 }
 
 #[tokio::test]
+async fn an_aborted_agent_has_a_moment_to_stop_before_its_power_is_cut() {
+    let mut rig = Rig::new(ProvisionState::Manageable, Faults::default()).await;
+    rig.ask(Verb::Provide).await;
+    rig.until_ordered().await;
+    rig.ask(Verb::Abort).await;
+    rig.tick().await;
+    let node = rig.record().await;
+    assert_eq!(node.provision_state, ProvisionState::CleanFailed);
+    assert_eq!(rig.machine().power, PowerState::On, "it was cut off at once");
+    let order = node.work.unwrap().order.order_id;
+    let cancel =
+        rig.machine().agent.as_ref().map(|agent| (agent.last.cancel, agent.last.order.is_some()));
+    // The simulated agent names no order in its progress, so it is told by the order's absence.
+    assert_eq!(cancel, Some((None, false)), "{order}");
+    rig.until(ProvisionState::CleanFailed).await;
+    assert_eq!(rig.machine().power, PowerState::Off);
+}
+
+#[tokio::test]
 async fn a_machine_goes_from_enrolment_to_a_running_instance_and_back() {
     let mut rig = Rig::new(ProvisionState::Enroll, Faults::default()).await;
     rig.ask(Verb::Manage).await;

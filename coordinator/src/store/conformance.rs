@@ -6,6 +6,8 @@ use uuid::Uuid;
 
 use super::memory::Memory;
 use super::{HISTORY_MAX, HistoryEntry, NodeFilter, PortFilter, Store, StoreError};
+use crate::certificate::Kept;
+use crate::certificate::tests::{Agent, certificate};
 use crate::node::tests::node_with;
 use crate::node::{Node, Port, PowerState, ProvisionState};
 
@@ -33,6 +35,28 @@ pub(super) async fn all(store: &dyn Store) {
     history_keeps_the_newest(store).await;
     nodes_with_one_bmc_find_each_other(store).await;
     a_deleted_node_takes_everything_with_it(store).await;
+    certificates_are_kept_once_for_ever_and_listed_newest_first(store).await;
+}
+
+async fn certificates_are_kept_once_for_ever_and_listed_newest_first(store: &dyn Store) {
+    let node = store.create_node(&named("erased")).await.unwrap();
+    let kept: Vec<Kept> = (0..3)
+        .map(|second| {
+            let certificate = certificate(node.uuid, Uuid::now_v7(), Uuid::nil());
+            let erased = Agent::new().erased(certificate);
+            Kept::new(*erased.certificate.unwrap(), at(second))
+        })
+        .collect();
+    store.keep_certificates(&kept[..2]).await.unwrap();
+    store.keep_certificates(&kept).await.unwrap();
+    store.delete_node(node.uuid).await.unwrap();
+    let listed = store.certificates(node.uuid, None, 10).await.unwrap();
+    assert_eq!(listed, kept.iter().rev().cloned().collect::<Vec<_>>());
+    let page = store.certificates(node.uuid, Some(kept[2].id), 1).await.unwrap();
+    assert_eq!(page, [kept[1].clone()]);
+    assert_eq!(store.certificate(node.uuid, kept[0].id).await.unwrap(), Some(kept[0].clone()));
+    assert!(store.certificate(Uuid::nil(), kept[0].id).await.unwrap().is_none());
+    assert!(store.certificates(Uuid::nil(), None, 10).await.unwrap().is_empty());
 }
 
 async fn a_record_comes_back_as_written_by_uuid_and_by_name(store: &dyn Store) {

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::{
     Answer, HISTORY_MAX, HistoryEntry, NodeFilter, NodeSummary, PortFilter, Store, StoreError,
 };
+use crate::certificate::Kept;
 use crate::node::{Node, Port};
 
 /// Everything in one lock, never held across an await.
@@ -25,6 +26,7 @@ struct Inner {
     ports: Vec<Port>,
     history: BTreeMap<Uuid, Vec<HistoryEntry>>,
     inventory: BTreeMap<Uuid, Value>,
+    certificates: Vec<Kept>,
 }
 
 impl Memory {
@@ -301,5 +303,39 @@ impl Store for Memory {
 
     fn inventory(&self, node: Uuid) -> Answer<'_, Option<Value>> {
         self.answer(|inner| Ok(inner.inventory.get(&node).cloned()))
+    }
+
+    fn keep_certificates<'a>(&'a self, certificates: &'a [Kept]) -> Answer<'a, ()> {
+        self.answer(|inner| {
+            for kept in certificates {
+                if !inner.certificates.iter().any(|known| known.id == kept.id) {
+                    inner.certificates.push(kept.clone());
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn certificates(
+        &self,
+        node: Uuid,
+        marker: Option<Uuid>,
+        limit: usize,
+    ) -> Answer<'_, Vec<Kept>> {
+        self.answer(|inner| {
+            let end = marker
+                .and_then(|marker| inner.certificates.iter().position(|kept| kept.id == marker))
+                .unwrap_or(inner.certificates.len());
+            let older = inner.certificates[..end].iter().rev();
+            let found = older.filter(|kept| kept.signed.certificate.node_uuid == node);
+            Ok(found.take(limit).cloned().collect())
+        })
+    }
+
+    fn certificate(&self, node: Uuid, id: Uuid) -> Answer<'_, Option<Kept>> {
+        self.answer(|inner| {
+            let is = |kept: &&Kept| kept.id == id && kept.signed.certificate.node_uuid == node;
+            Ok(inner.certificates.iter().find(is).cloned())
+        })
     }
 }

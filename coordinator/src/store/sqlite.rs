@@ -3,6 +3,7 @@
 //! The documents hold BMC passwords and config drives in the clear, so the file is made readable by its owner only. A lock
 //! file beside it refuses a second coordinator.
 
+mod certificates;
 mod nodes;
 mod rest;
 
@@ -21,10 +22,14 @@ use sqlx::sqlite::{
 use uuid::Uuid;
 
 use super::{Answer, HistoryEntry, NodeFilter, NodeSummary, PortFilter, Store, StoreError};
+use crate::certificate::Kept;
 use crate::node::{Node, Port};
 
 /// The schema this program writes.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
+/// What leads to each version from the one before.
+const SCHEMA: [(i64, &str); 2] =
+    [(1, include_str!("sqlite/schema.sql")), (2, include_str!("sqlite/certificates.sql"))];
 /// Readers beside the one writer.
 const READERS: u32 = 4;
 
@@ -99,12 +104,9 @@ impl Sqlite {
         if found > SCHEMA_VERSION {
             return Err(OpenError::Newer { path: path.to_owned(), found });
         }
-        if found == 0 {
+        for (_, sql) in SCHEMA.into_iter().filter(|(version, _)| *version > found) {
             let mut transaction = writer.begin().await.map_err(database)?;
-            sqlx::raw_sql(include_str!("sqlite/schema.sql"))
-                .execute(&mut *transaction)
-                .await
-                .map_err(database)?;
+            sqlx::raw_sql(sql).execute(&mut *transaction).await.map_err(database)?;
             transaction.commit().await.map_err(database)?;
         }
         let readers =
@@ -224,6 +226,20 @@ impl Store for Sqlite {
     fn inventory(&self, node: Uuid) -> Answer<'_, Option<Value>> {
         Box::pin(rest::inventory(&self.readers, node))
     }
+    fn keep_certificates<'a>(&'a self, certificates: &'a [Kept]) -> Answer<'a, ()> {
+        Box::pin(certificates::keep(&self.writer, certificates))
+    }
+    fn certificates(
+        &self,
+        node: Uuid,
+        marker: Option<Uuid>,
+        limit: usize,
+    ) -> Answer<'_, Vec<Kept>> {
+        Box::pin(certificates::list(&self.readers, node, marker, limit))
+    }
+    fn certificate(&self, node: Uuid, id: Uuid) -> Answer<'_, Option<Kept>> {
+        Box::pin(certificates::one(&self.readers, node, id))
+    }
     /// Moves the WAL into the file, so that the file alone is a whole copy.
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async {
@@ -270,6 +286,22 @@ mod tests {
             let mode = file.as_ref().unwrap().metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0, "{file:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_database_of_the_version_before_is_brought_up_with_its_records() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let store = Sqlite::open(&path).await.unwrap();
+        store.create_node(&node_with(json!({}))).await.unwrap();
+        sqlx::raw_sql("DROP TABLE certificate; PRAGMA user_version = 1")
+            .execute(&store.writer)
+            .await
+            .unwrap();
+        drop(store);
+        let store = Sqlite::open(&path).await.unwrap();
+        assert!(store.node("n1").await.unwrap().is_some());
+        assert!(store.certificates(Uuid::nil(), None, 1).await.unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -134,11 +134,12 @@ proptest! {
     #[test]
     fn records_stay_sound_under_any_sequence_of_events(picks in proptest::collection::vec(0usize..64, 0..60), automated: bool) {
         use crate::node::{Phase, deadline, tests::node_with, transition};
-        use crate::settings::Settings;
+        use crate::settings::{CleanSettings, Settings};
 
         let events = Event::all();
         let mut node = node_with(serde_json::json!({"image_source": "http://h/i", "image_checksum": "0".repeat(64)}));
-        let asked = transition::Asked { now: jiff::Timestamp::UNIX_EPOCH, automated_clean: automated, clean_steps: &[] };
+        let clean = CleanSettings { automated, ..CleanSettings::default() };
+        let asked = transition::Asked { now: jiff::Timestamp::UNIX_EPOCH, clean: &clean, clean_steps: &[] };
         for pick in picks {
             let before = node.provision_state;
             if transition::apply(&mut node, events[pick % events.len()], &asked).is_err() {

@@ -187,12 +187,10 @@ impl Rig {
         }))
         .unwrap();
         store.create_port(&port).await.unwrap();
-        let app = app(
-            store,
-            Settings::default(),
-            &machine,
-            Timestamp::from_second(1_800_000_000).unwrap(),
-        );
+        let mut settings = Settings::default();
+        // The simulated agent knows one step, and it is no erase of data.
+        settings.clean.erase_devices_priority = Some(0);
+        let app = app(store, settings, &machine, Timestamp::from_second(1_800_000_000).unwrap());
         Self { app, node: node.uuid, machine, restarts: 0 }
     }
 

@@ -1,0 +1,202 @@
+//! The evidence of an ended step: believed, countersigned, or refused. Pure.
+
+use ironwright_api::{Blame, Event, Evidence, Failure, Report, SignedCertificate, Work};
+use uuid::Uuid;
+
+use super::{NAME_MAX, cut};
+use crate::certificate::{self, Claim, Refusal, SigningKey};
+use crate::node::{Node, WorkRecord};
+
+/// Evidence as it is kept: the certificates in it judged and countersigned.
+pub(super) fn accept(
+    work: &WorkRecord,
+    node: Uuid,
+    step: &str,
+    evidence: Option<Evidence>,
+    keeper: Option<&SigningKey>,
+) -> Result<Option<Evidence>, Refusal> {
+    let Work::Clean(clean) = &work.order.work else { return Ok(evidence) };
+    let claim = Claim {
+        node,
+        order: work.order.order_id,
+        boot: work.boot.boot_id,
+        key: work.boot.erase_key.as_deref(),
+        step,
+        least: clean.erase.least,
+        may_skip: !clean.erase.skip.is_empty() || clean.erase.skip_read_only,
+    };
+    match evidence {
+        Some(Evidence::Erased { mut disks }) => {
+            certificate::judge(&claim, &disks)?;
+            for signed in disks.iter_mut().filter_map(|disk| disk.certificate.as_mut()) {
+                // What an agent sends there is not ours.
+                signed.coordinator = None;
+                if let Some(keeper) = keeper
+                    && let Err(error) = keeper.countersign(signed)
+                {
+                    tracing::error!(%node, "node {node}: cannot countersign a certificate: {error}");
+                }
+            }
+            Ok(Some(Evidence::Erased { disks }))
+        }
+        other if certificate::erases_data(step) => {
+            certificate::judge(&Claim { may_skip: false, ..claim }, &[])?;
+            Ok(other)
+        }
+        other => Ok(other),
+    }
+}
+
+/// The erase that was asked for and did not end, though the agent says that all is done: agents before catalogues clean the
+/// metadata only, and a tenant's data must not reach the next one for that.
+pub(super) fn left_out(work: &WorkRecord) -> Option<Failure> {
+    let Work::Clean(clean) = &work.order.work else { return None };
+    let asked = match &clean.automated {
+        Some(automated) => automated.priorities.get("deploy.erase_devices") != Some(&0),
+        None => clean.steps.iter().any(|step| step.step == "erase_devices"),
+    };
+    let ended = work.steps.iter().any(|step| step.step == "erase_devices" && step.ended);
+    (asked && !ended).then(|| Failure {
+        step: "erase_devices".to_owned(),
+        message: "the agent says that cleaning is done, but it did not erase the disks' data: it is older than this \
+                  coordinator"
+            .to_owned(),
+        remedy: "Build the ramdisk from the coordinator's version, or set cleaning.erase_devices_priority = 0 to have \
+                 the metadata erased only."
+            .to_owned(),
+        blame: Blame::Environment,
+    })
+}
+
+/// The certificates in reports that are about to be stored, as they will be: accepted and countersigned. A refused one is
+/// none of them.
+pub(in crate::agent) fn certificates(
+    node: &Node,
+    reports: &[Report],
+    keeper: Option<&SigningKey>,
+) -> Vec<SignedCertificate> {
+    let Some(work) = &node.work else { return Vec::new() };
+    let new = reports.iter().filter(|report| {
+        report.seq > work.boot.acknowledged
+            && report.order_id == work.order.order_id
+            && report.attempt == work.order.attempt
+    });
+    new.filter_map(|report| match &report.event {
+        Event::StepEnded { step, evidence } => {
+            accept(work, node.uuid, &cut(step, NAME_MAX), evidence.clone(), keeper).ok().flatten()
+        }
+        Event::Planned { .. }
+        | Event::StepStarted { .. }
+        | Event::Finished
+        | Event::Failed(_)
+        | Event::Unknown => None,
+    })
+    .flat_map(|evidence| match evidence {
+        Evidence::Erased { disks } => disks,
+        Evidence::Written(_)
+        | Evidence::Configured(_)
+        | Evidence::Committed(_)
+        | Evidence::Unknown => Vec::new(),
+    })
+    .filter_map(|disk| disk.certificate.map(|signed| *signed))
+    .collect()
+}
+
+pub(super) fn refused(step: &str, refusal: &Refusal) -> Failure {
+    Failure {
+        step: step.to_owned(),
+        message: format!("the agent says that it is done, but {refusal}"),
+        remedy: "The disk counts as not erased: look at the machine's console, then clean again."
+            .to_owned(),
+        blame: Blame::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ironwright_api::{Automated, Clean, EraseResult};
+
+    use super::super::store;
+    use super::super::tests::{began, cleaning_node, report};
+    use super::*;
+    use crate::certificate::tests::{Agent, certificate};
+    use crate::node::Outcome;
+
+    fn erased(node: &Node, agent: &Agent, result: EraseResult) -> Event {
+        let order = node.work.as_ref().unwrap().order.order_id;
+        let mut certificate = certificate(node.uuid, order, Uuid::from_u128(3));
+        certificate.result = result;
+        let evidence = Some(Evidence::Erased { disks: vec![agent.erased(certificate)] });
+        Event::StepEnded { step: "erase_devices".into(), evidence }
+    }
+
+    #[test]
+    fn an_accepted_certificate_is_countersigned_and_kept_and_a_refused_one_fails_the_step() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = SigningKey::load_or_make(directory.path()).unwrap();
+        let (agent, stranger) = (Agent::new(), Agent::new());
+        let failed = EraseResult::Failed { reason: "LBA 7 kept its data".into() };
+        for (signer, result, problem) in [
+            (&agent, EraseResult::Erased, None),
+            (&stranger, EraseResult::Erased, Some("not with this boot's key")),
+            (&agent, failed, Some("the erase failed: LBA 7")),
+        ] {
+            let mut node = cleaning_node(&agent);
+            let reports = [
+                report(&node, 1, began("erase_devices")),
+                report(&node, 2, erased(&node, signer, result)),
+                report(&node, 3, Event::Finished),
+            ];
+            let kept = certificates(&node, &reports, Some(&key));
+            store(&mut node, &reports, Some(&key), &mut Vec::new());
+            let work = node.work.unwrap();
+            match (problem, work.outcome) {
+                (None, Some(Outcome::Finished)) => {
+                    let Some(Evidence::Erased { disks }) = &work.steps[0].evidence else {
+                        panic!("no evidence")
+                    };
+                    let stored = disks[0].certificate.as_deref().unwrap();
+                    assert_eq!(stored.coordinator.as_ref().unwrap().public_key, key.public());
+                    assert_eq!(kept, std::slice::from_ref(stored), "the same in both places");
+                }
+                (Some(problem), Some(Outcome::Failed(failure))) => {
+                    assert!(failure.message.contains(problem), "{failure:?}");
+                    assert!(!work.steps[0].ended && work.steps[0].evidence.is_none());
+                    assert!(kept.is_empty());
+                }
+                (problem, outcome) => panic!("{problem:?}: {outcome:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_agent_that_leaves_the_erase_out_has_not_cleaned() {
+        let automated = |priority: Option<u32>| {
+            let priorities = priority.map(|priority| ("deploy.erase_devices".into(), priority));
+            Some(Automated { priorities: priorities.into_iter().collect() })
+        };
+        for (automated, fails) in [
+            (automated(None), true),
+            (automated(Some(10)), true),
+            (automated(Some(0)), false),
+            (None, false),
+        ] {
+            let mut node = cleaning_node(&Agent::new());
+            let clean = Clean { automated, ..Clean::default() };
+            node.work.as_mut().unwrap().order.work = Work::Clean(clean);
+            let finished = report(&node, 1, Event::Finished);
+            store(&mut node, &[finished], None, &mut Vec::new());
+            let outcome = node.work.unwrap().outcome;
+            assert_eq!(matches!(outcome, Some(Outcome::Failed(_))), fails, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn an_erase_of_data_that_ends_without_proof_has_failed() {
+        let mut node = cleaning_node(&Agent::new());
+        let end = Event::StepEnded { step: "erase_devices".into(), evidence: None };
+        let reports = [report(&node, 1, began("erase_devices")), report(&node, 2, end)];
+        store(&mut node, &reports, None, &mut Vec::new());
+        assert!(matches!(node.work.unwrap().outcome, Some(Outcome::Failed(_))));
+    }
+}

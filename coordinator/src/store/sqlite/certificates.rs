@@ -1,0 +1,60 @@
+//! Certificates in SQLite.
+
+use sqlx::sqlite::SqlitePool;
+use uuid::Uuid;
+
+use super::{failed, from_text, to_text};
+use crate::certificate::Kept;
+use crate::store::StoreError;
+
+pub(super) async fn keep(pool: &SqlitePool, certificates: &[Kept]) -> Result<(), StoreError> {
+    let attempt = "keep a certificate";
+    let mut transaction = pool.begin().await.map_err(failed(attempt))?;
+    for kept in certificates {
+        let sql = "INSERT INTO certificate (id, node_uuid, document) VALUES (?, ?, ?)
+                   ON CONFLICT (id) DO NOTHING";
+        sqlx::query(sql)
+            .bind(kept.id.to_string())
+            .bind(kept.signed.certificate.node_uuid.to_string())
+            .bind(to_text(kept)?)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed(attempt))?;
+    }
+    transaction.commit().await.map_err(failed(attempt))
+}
+
+pub(super) async fn list(
+    pool: &SqlitePool,
+    node: Uuid,
+    marker: Option<Uuid>,
+    limit: usize,
+) -> Result<Vec<Kept>, StoreError> {
+    let texts: Vec<String> = sqlx::query_scalar(
+        "SELECT document FROM certificate
+         WHERE node_uuid = ?1 AND seq < COALESCE((SELECT seq FROM certificate WHERE id = ?2), 9223372036854775807)
+         ORDER BY seq DESC LIMIT ?3",
+    )
+    .bind(node.to_string())
+    .bind(marker.map(|marker| marker.to_string()))
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(pool)
+    .await
+    .map_err(failed("list certificates"))?;
+    texts.iter().map(|text| from_text(text)).collect()
+}
+
+pub(super) async fn one(
+    pool: &SqlitePool,
+    node: Uuid,
+    id: Uuid,
+) -> Result<Option<Kept>, StoreError> {
+    let text: Option<String> =
+        sqlx::query_scalar("SELECT document FROM certificate WHERE node_uuid = ? AND id = ?")
+            .bind(node.to_string())
+            .bind(id.to_string())
+            .fetch_optional(pool)
+            .await
+            .map_err(failed("read a certificate"))?;
+    text.as_deref().map(from_text).transpose()
+}
