@@ -3,8 +3,10 @@
 //! Everything that can be refused is refused here, all problems at once, before a byte of any disk changes.
 //! [`run`] performs a plan; [`carry_out()`] is the whole way from an order to its end.
 
+mod bootable;
 mod carry_out;
 mod fetch;
+mod identifiers;
 mod perform;
 mod problem;
 pub mod run;
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 use ironwright_api::{ChecksumAlgorithm, Deploy, Evidence, StepRecord};
 use url::Url;
 
+pub use bootable::make_bootable;
 pub use carry_out::carry_out;
 pub use problem::{PlanError, Problem};
 

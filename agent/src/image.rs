@@ -8,6 +8,7 @@ mod decode;
 mod detect;
 mod digest;
 mod error;
+mod http;
 mod inflate;
 mod run;
 mod source;
@@ -26,6 +27,7 @@ use ironwright_api::{Checksum, ReadbackMode, Written};
 pub use detect::{Format, Packing};
 pub use digest::DigestError;
 pub use error::ImageError;
+pub use http::{BadAuthorization, Http};
 pub use source::SourceError;
 
 use crate::sys::disk::BlockDevice;
@@ -111,7 +113,7 @@ pub async fn write(
     request: &Request,
     disk: Arc<dyn BlockDevice>,
     watch: Arc<dyn Watch>,
-    http: &reqwest::Client,
+    http: &Http,
 ) -> Result<Outcome, ImageError> {
     run::write(request, disk, watch, http, &Tuning::default()).await
 }
@@ -120,6 +122,6 @@ pub async fn write(
 ///
 /// # Errors
 /// As [`write()`], before the disk is touched.
-pub async fn probe(request: &Request, http: &reqwest::Client) -> Result<Probe, ImageError> {
+pub async fn probe(request: &Request, http: &Http) -> Result<Probe, ImageError> {
     run::probe(request, http, &Tuning::default()).await
 }

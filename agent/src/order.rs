@@ -4,22 +4,27 @@ mod facts;
 #[cfg(test)]
 mod tests;
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ironwright_api::{Blame, Failure, Order, Work};
+use ironwright_api::{Blame, Failure, Image, Order, Work};
 
 pub use facts::{DiskFact, Facts};
 
 use crate::erase::certificate::Notary;
 use crate::heartbeat::{Crew, OrderDesk};
+use crate::image::Http;
+use crate::report::chain;
 use crate::sys::System;
-use crate::{deploy, erase};
+use crate::{deploy, erase, tls};
 
 /// This machine as a crew: carries out orders with the real disks of its [`System`].
 #[derive(Debug)]
 pub struct Machine {
     system: Arc<System>,
     http: reqwest::Client,
+    /// The coordinator's certificate, which may serve images too.
+    pin: Option<[u8; 32]>,
     facts: Mutex<Arc<Facts>>,
     notary: Option<Notary>,
 }
@@ -28,7 +33,7 @@ impl Machine {
     /// `http` fetches images and config drives; `facts` were collected from `system`.
     #[must_use]
     pub fn new(system: Arc<System>, http: reqwest::Client, facts: Facts) -> Self {
-        Self { system, http, facts: Mutex::new(Arc::new(facts)), notary: None }
+        Self { system, http, pin: None, facts: Mutex::new(Arc::new(facts)), notary: None }
     }
 
     /// Signs its certificates with the key of this boot.
@@ -42,6 +47,32 @@ impl Machine {
     #[must_use]
     pub fn notary(&self) -> Option<&Notary> {
         self.notary.as_ref()
+    }
+
+    /// The same, trusting the certificate with this SHA-256.
+    #[must_use]
+    pub fn trusting(self, pin: Option<[u8; 32]>) -> Self {
+        Self { pin, ..self }
+    }
+
+    /// The client for one image: its credentials, proxies and authorities.
+    ///
+    /// # Errors
+    /// A [`Failure`] that names what of the order's image access cannot be used.
+    pub fn image_http(&self, image: &Image) -> Result<Http, Failure> {
+        let refuse = |why: &dyn std::error::Error| Failure {
+            step: String::new(),
+            message: format!("nothing was changed: {}", chain(why)),
+            remedy: "correct how the image is reached: its authorization, proxies or authorities"
+                .to_owned(),
+            blame: Blame::Order,
+        };
+        let client = match &image.access {
+            None => self.http.clone(),
+            Some(access) => tls::image_client(self.pin, Path::new(tls::CA_BUNDLE), access)
+                .map_err(|error| refuse(&error))?,
+        };
+        Http::of(client, image).map_err(|error| refuse(&error))
     }
 
     /// Where orders act.

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ironwright_api::ImageAccess;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -33,6 +34,9 @@ pub enum TlsError {
         /// What is wrong.
         why: String,
     },
+    /// A proxy's address.
+    #[error("cannot use the image's proxy")]
+    Proxy(#[source] reqwest::Error),
     /// The HTTP client could not be made.
     #[error("cannot set up the HTTP client")]
     Client(#[source] reqwest::Error),
@@ -56,16 +60,45 @@ pub fn coordinator_client(
 }
 
 /// A client for image servers: trusts the pinned certificate (a coordinator that serves images itself) and what the
-/// authorities in `bundle` vouch for, if that file exists. The image's digest protects it either way.
+/// authorities in `bundle` vouch for, if that file exists, and those that `access` adds; goes through its proxies. The
+/// image's digest protects it either way.
 ///
 /// # Errors
 /// [`TlsError`].
-pub fn image_client(pin: Option<[u8; 32]>, bundle: &Path) -> Result<reqwest::Client, TlsError> {
-    let roots = authorities(bundle)?;
-    builder(Pinned::new(pin, roots))?
-        .connect_timeout(Duration::from_secs(30))
-        .build()
-        .map_err(TlsError::Client)
+pub fn image_client(
+    pin: Option<[u8; 32]>,
+    bundle: &Path,
+    access: &ImageAccess,
+) -> Result<reqwest::Client, TlsError> {
+    let mut roots = authorities(bundle)?;
+    if let Some(pem) = &access.ca_pem {
+        let own = parse(pem.as_bytes(), "the image's own authorities")?;
+        let why = || "there is no certificate in it".to_owned();
+        let own = own.ok_or_else(|| TlsError::Bundle {
+            path: "the image's own authorities".into(),
+            why: why(),
+        })?;
+        roots.get_or_insert_with(RootCertStore::empty).roots.extend(own.roots);
+    }
+    let mut builder = builder(Pinned::new(pin, roots))?.connect_timeout(Duration::from_secs(30));
+    for proxy in proxies(access)? {
+        builder = builder.proxy(proxy);
+    }
+    builder.build().map_err(TlsError::Client)
+}
+
+/// The proxies of `access`, each with its exceptions.
+fn proxies(access: &ImageAccess) -> Result<Vec<reqwest::Proxy>, TlsError> {
+    let except = access.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+    let http = access.http_proxy.as_deref().map(reqwest::Proxy::http);
+    let https = access.https_proxy.as_deref().map(reqwest::Proxy::https);
+    let with = |proxy: reqwest::Result<reqwest::Proxy>| {
+        // The URL may hold a password.
+        proxy
+            .map(|proxy| proxy.no_proxy(except.clone()))
+            .map_err(|error| TlsError::Proxy(error.without_url()))
+    };
+    [http, https].into_iter().flatten().map(with).collect()
 }
 
 fn builder(verifier: Pinned) -> Result<reqwest::ClientBuilder, TlsError> {
@@ -94,8 +127,14 @@ fn authorities(bundle: &Path) -> Result<Option<RootCertStore>, TlsError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(refuse(error.to_string())),
     };
+    parse(&pem, &bundle.display().to_string())
+}
+
+/// The certificates in `pem`, if there are any; `path` names it in errors.
+fn parse(pem: &[u8], path: &str) -> Result<Option<RootCertStore>, TlsError> {
+    let refuse = |why: String| TlsError::Bundle { path: path.to_owned(), why };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
+    for certificate in CertificateDer::pem_slice_iter(pem) {
         let certificate = certificate.map_err(|error| refuse(error.to_string()))?;
         roots.add_parsable_certificates([certificate]);
     }
@@ -110,7 +149,7 @@ mod tests {
     fn a_missing_bundle_is_no_authorities_and_a_client_is_still_made() {
         let missing = Path::new("/nonexistent/ca.crt");
         assert!(authorities(missing).unwrap().is_none());
-        image_client(None, missing).unwrap();
+        image_client(None, missing, &ImageAccess::default()).unwrap();
         coordinator_client(Some([0; 32]), Duration::from_secs(1)).unwrap();
     }
 

@@ -7,7 +7,8 @@ mod header;
 
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_RANGE, RANGE};
+use ironwright_api::{Image, ImageAccess};
+use reqwest::header::{AUTHORIZATION, CONTENT_RANGE, RANGE};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 
@@ -85,19 +86,28 @@ pub enum SourceError {
     },
 }
 
-/// A client for image servers.
+/// A client for the servers of one image, by its proxies and authorities.
 ///
 /// # Errors
 ///
 /// [`SourceError::Client`].
-pub fn client() -> Result<Client, SourceError> {
+pub fn client(access: &ImageAccess) -> Result<Client, SourceError> {
     // reqwest is built without a TLS provider of its own. Refused when one is installed already, which is as well.
     let _already = rustls::crypto::ring::default_provider().install_default().is_err();
-    Client::builder()
-        .timeout(TIMEOUT)
-        .connect_timeout(TIMEOUT / 2)
-        .build()
-        .map_err(SourceError::Client)
+    // A proxy's URL may hold a password.
+    let refused = |error: reqwest::Error| SourceError::Client(error.without_url());
+    let mut builder = Client::builder().timeout(TIMEOUT).connect_timeout(TIMEOUT / 2).no_proxy();
+    if let Some(pem) = &access.ca_pem {
+        let own = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(refused)?;
+        builder = builder.tls_certs_merge(own);
+    }
+    let except = access.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+    let http = access.http_proxy.as_deref().map(reqwest::Proxy::http);
+    let https = access.https_proxy.as_deref().map(reqwest::Proxy::https);
+    for proxy in [http, https].into_iter().flatten() {
+        builder = builder.proxy(proxy.map_err(refused)?.no_proxy(except.clone()));
+    }
+    builder.build().map_err(refused)
 }
 
 /// Looks at the first bytes behind `url` and compares them with what the operator declared and with the root disk, if known.
@@ -108,16 +118,22 @@ pub fn client() -> Result<Client, SourceError> {
 pub async fn check(
     client: &Client,
     url: &str,
-    declared: Option<&str>,
+    image: &Image,
     root_disk_bytes: Option<u64>,
 ) -> Result<Found, SourceError> {
+    let declared = image.disk_format.as_deref();
+    let authorization = image.access.as_ref().and_then(|access| access.authorization.as_deref());
     let shown = without_password(url).unwrap_or_else(|| url.to_owned());
     let unreachable = |error: reqwest::Error| SourceError::Unreachable {
         url: shown.clone(),
         why: innermost(&error),
     };
     let range = format!("bytes=0-{}", HEAD_BYTES - 1);
-    let response = client.get(url).header(RANGE, range).send().await.map_err(unreachable)?;
+    let mut request = client.get(url).header(RANGE, range);
+    if let Some(value) = authorization {
+        request = request.header(AUTHORIZATION, value);
+    }
+    let response = request.send().await.map_err(unreachable)?;
     let status = response.status();
     if !matches!(status, StatusCode::OK | StatusCode::PARTIAL_CONTENT) {
         return Err(SourceError::Status { url: shown, status });
@@ -190,6 +206,7 @@ pub fn root_disk_bytes(inventory: &Value, has_hints: bool) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use ironwright_api::{Checksum, ChecksumAlgorithm};
     use serde_json::json;
     use wiremock::matchers::{header as sent, path};
     use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -200,6 +217,11 @@ mod tests {
         let mut bytes = vec![0; 4096];
         bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
         bytes
+    }
+
+    fn image(declared: Option<&str>) -> Image {
+        let checksum = Checksum { algorithm: ChecksumAlgorithm::Sha256, value: "0".repeat(64) };
+        Image { urls: Vec::new(), checksum, disk_format: declared.map(str::to_owned), access: None }
     }
 
     async fn server(answer: ResponseTemplate) -> MockServer {
@@ -218,7 +240,13 @@ mod tests {
         disk: Option<u64>,
     ) -> Result<Found, SourceError> {
         let _already = rustls::crypto::ring::default_provider().install_default().is_err();
-        check(&client().unwrap(), &format!("{}/x", server.uri()), declared, disk).await
+        check(
+            &client(&ImageAccess::default()).unwrap(),
+            &format!("{}/x", server.uri()),
+            &image(declared),
+            disk,
+        )
+        .await
     }
 
     fn partial() -> ResponseTemplate {
@@ -259,7 +287,10 @@ mod tests {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://u:hunter2@{}/x", free.local_addr().unwrap());
         drop(free);
-        let error = check(&client().unwrap(), &url, None, None).await.unwrap_err().to_string();
+        let error = check(&client(&ImageAccess::default()).unwrap(), &url, &image(None), None)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("refused") && !error.contains("hunter2"), "{error}");
     }
 

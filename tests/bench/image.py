@@ -136,7 +136,9 @@ def verdict(where, rows, floors):
         say(won >= goal, f"{where} {form}: {won:.2f}x the Ironic agent's way, wanted {goal}x")
         verified = ratio(base, full, "wall")
         say(verified >= 1, f"{where} {form}: {verified:.2f}x with full read-back, wanted 1x")
-        if (form, QEMU) in by:
+        if (form, QEMU) in by and not by[form, QEMU].costs:
+            print(f"not measured {where} {form}: qemu-img from the URL hung in every round")
+        elif (form, QEMU) in by:
             other = ratio(by[form, QEMU], none, "wall")
             say(other >= 1, f"{where} {form}: {other:.2f}x qemu-img from the URL without its hash, wanted 1x")
         of_floor = none.median("wall") / floors[form, OURS](none)

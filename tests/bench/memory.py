@@ -41,6 +41,8 @@ class Group:
         self.path = os.path.join(CGROUPS, f"ironwright-bench-{os.getpid()}")
         try:
             os.mkdir(self.path)
+            if not os.path.exists(os.path.join(self.path, "memory.max")):
+                raise OSError("no memory controller")
             self.write("memory.max", LIMIT)
             if os.path.exists(os.path.join(self.path, "memory.swap.max")):
                 self.write("memory.swap.max", 0)

@@ -1,5 +1,6 @@
 //! `cargo lab test`: every check and test of the project, on a machine that has nothing but Rust and Debian.
 
+mod fuzz;
 mod vm;
 
 use std::ffi::OsStr;
@@ -70,6 +71,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         phases.run("unit and process tests", || {
             counted(cargo(&["test", "--workspace", "--no-fail-fast"]))
         })?;
+        phases.run("fuzzing", fuzz::run)?;
     }
     let mut inputs = None;
     phases.run("ramdisk, images, coordinator", || {

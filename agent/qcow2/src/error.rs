@@ -83,6 +83,23 @@ pub enum FormatError {
     /// Content is in another file: a way to read files the image does not own.
     #[error("image keeps its data in an external file")]
     ExternalData,
+    /// The specification forbids it.
+    #[error("image says its data is raw in an external file, but names no external file")]
+    RawExternalData,
+    /// A header extension that cannot be.
+    #[error(
+        "header extension {kind:#010x} at offset {offset} of {bytes} bytes is invalid: {reason}"
+    )]
+    HeaderExtension {
+        /// Its type.
+        kind: u32,
+        /// Where it starts.
+        offset: u64,
+        /// The length it claims.
+        bytes: u32,
+        /// Which rule it breaks.
+        reason: &'static str,
+    },
     /// Encrypted content.
     #[error("image is encrypted (method {method})")]
     Encrypted {
@@ -224,6 +241,8 @@ impl FormatError {
             | Self::Truncated { .. }
             | Self::ClusterBits { .. }
             | Self::HeaderLength { .. }
+            | Self::RawExternalData
+            | Self::HeaderExtension { .. }
             | Self::ExtendedL2ClusterBits { .. }
             | Self::RefcountOrder { .. }
             | Self::TableSize { .. }

@@ -2,6 +2,7 @@
 
 use crate::bytes::{aligned, be_u32, be_u64};
 use crate::error::{FormatError, Region};
+use crate::extension;
 
 /// The first four bytes of every qcow2 file.
 pub const MAGIC: [u8; 4] = *b"QFI\xfb";
@@ -13,6 +14,9 @@ const MAX_REFCOUNT_TABLE_BYTES: u64 = 8 << 20;
 /// QEMU's `QCOW_MAX_SNAPSHOTS`.
 const MAX_SNAPSHOTS: u64 = 65_536;
 
+/// Length of a version 2 header.
+const VERSION_2_BYTES: u32 = 72;
+
 const DIRTY: u64 = 1;
 const CORRUPT: u64 = 1 << 1;
 const EXTERNAL_DATA: u64 = 1 << 2;
@@ -20,8 +24,8 @@ const COMPRESSION_TYPE: u64 = 1 << 3;
 const EXTENDED_L2: u64 = 1 << 4;
 const KNOWN: u64 = DIRTY | CORRUPT | EXTERNAL_DATA | COMPRESSION_TYPE | EXTENDED_L2;
 
-/// Header extension with the names of feature bits.
-const FEATURE_NAMES: u32 = 0x6803_f857;
+/// Autoclear feature bit 1, `data_file_raw`: only valid with an external data file.
+const RAW_EXTERNAL_DATA: u64 = 1 << 1;
 
 /// How compressed clusters are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +85,7 @@ impl Header {
         let cluster_bytes = power_of_two(cluster_bits);
         let features = Features::parse(prefix, version, cluster_bits)?;
         refuse_foreign_content(prefix, u64_at(8)?, u32_at(16)?, u32_at(32)?)?;
+        extension::check(prefix, features.header_bytes, cluster_bytes)?;
         let refcount_table_bytes = u64::from(u32_at(56)?).saturating_mul(cluster_bytes);
         let mut header = Self {
             version,
@@ -171,7 +176,7 @@ impl Header {
             let limit = MAX_SNAPSHOTS;
             return Err(FormatError::TableSize { region: Region::SnapshotTable, found, limit });
         }
-        if found == 0 { Ok(()) } else { self.check_aligned(Region::SnapshotTable, offset) }
+        self.check_aligned(Region::SnapshotTable, offset)
     }
 
     fn check_aligned(&self, region: Region, offset: u64) -> Result<(), FormatError> {
@@ -207,6 +212,8 @@ impl Header {
 
 /// The features that change how an image is read.
 struct Features {
+    /// Where the header ends and its extensions begin.
+    header_bytes: u32,
     compression: Compression,
     extended_l2: bool,
 }
@@ -214,7 +221,8 @@ struct Features {
 impl Features {
     fn parse(prefix: &[u8], version: u32, cluster_bits: u32) -> Result<Self, FormatError> {
         if version < 3 {
-            return Ok(Self { compression: Compression::Zlib, extended_l2: false });
+            let compression = Compression::Zlib;
+            return Ok(Self { header_bytes: VERSION_2_BYTES, compression, extended_l2: false });
         }
         let incompatible = be_u64(prefix, 72, Region::Header)?;
         let refcount_order = be_u32(prefix, 96, Region::Header)?;
@@ -224,7 +232,7 @@ impl Features {
             return Err(FormatError::HeaderLength { found: length });
         }
         if incompatible & !KNOWN != 0 {
-            let names = feature_names(prefix, length, incompatible & !KNOWN);
+            let names = extension::feature_names(prefix, length, incompatible & !KNOWN);
             return Err(FormatError::UnknownFeatures { names });
         }
         if incompatible & CORRUPT != 0 {
@@ -232,6 +240,9 @@ impl Features {
         }
         if incompatible & EXTERNAL_DATA != 0 {
             return Err(FormatError::ExternalData);
+        }
+        if be_u64(prefix, 88, Region::Header)? & RAW_EXTERNAL_DATA != 0 {
+            return Err(FormatError::RawExternalData);
         }
         let extended_l2 = incompatible & EXTENDED_L2 != 0;
         if extended_l2 && cluster_bits < 14 {
@@ -247,7 +258,7 @@ impl Features {
             (1, true) => Compression::Zstd,
             (found, bit) => return Err(FormatError::CompressionType { found, bit }),
         };
-        Ok(Self { compression, extended_l2 })
+        Ok(Self { header_bytes: length, compression, extended_l2 })
     }
 }
 
@@ -271,49 +282,10 @@ fn refuse_foreign_content(
         let start = usize::try_from(backing_offset).unwrap_or(usize::MAX);
         let bytes = usize::try_from(backing_bytes.min(1023)).unwrap_or(0);
         let name = prefix.get(start..start.saturating_add(bytes)).unwrap_or_default();
-        return Err(FormatError::BackingFile { name: printable(name) });
+        return Err(FormatError::BackingFile { name: extension::printable(name) });
     }
     if crypt_method != 0 {
         return Err(FormatError::Encrypted { method: crypt_method });
     }
     Ok(())
-}
-
-/// Names of the incompatible feature bits in `bits`, from the image's own feature name table where it has one.
-fn feature_names(prefix: &[u8], header_bytes: u32, bits: u64) -> String {
-    let table = feature_table(prefix, header_bytes).unwrap_or_default();
-    let names = (0..64_u8).filter(|bit| bits.checked_shr(u32::from(*bit)).unwrap_or(0) & 1 == 1);
-    let names = names.map(|bit| {
-        let entry = table.chunks_exact(48).find(|entry| entry.starts_with(&[0, bit]));
-        match entry.and_then(|entry| entry.get(2..)).map(printable) {
-            Some(name) if !name.is_empty() => format!("{name} (bit {bit})"),
-            Some(_) | None => format!("bit {bit}"),
-        }
-    });
-    names.collect::<Vec<_>>().join(", ")
-}
-
-/// The content of the feature name table among the header extensions.
-fn feature_table(prefix: &[u8], header_bytes: u32) -> Option<&[u8]> {
-    let mut offset = usize::try_from(header_bytes).ok()?;
-    loop {
-        let kind = be_u32(prefix, offset, Region::Header).ok()?;
-        let bytes = be_u32(prefix, offset.checked_add(4)?, Region::Header).ok()?;
-        let start = offset.checked_add(8)?;
-        let bytes = usize::try_from(bytes).ok()?;
-        match kind {
-            0 => return None,
-            FEATURE_NAMES => return prefix.get(start..start.checked_add(bytes)?),
-            _ => offset = start.checked_add(bytes.checked_next_multiple_of(8)?)?,
-        }
-    }
-}
-
-/// The printable part of text from an untrusted file.
-fn printable(bytes: &[u8]) -> String {
-    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-    text.iter()
-        .take(200)
-        .map(|byte| if byte.is_ascii_graphic() || *byte == b' ' { char::from(*byte) } else { '?' })
-        .collect()
 }

@@ -10,6 +10,9 @@
 
 mod bytes;
 mod error;
+mod extension;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod header;
 mod item;
 mod map;

@@ -4,6 +4,7 @@
 
 use proptest::prelude::*;
 
+use crate::fuzzing::{self, mutate, seeds};
 use crate::{
     Compression, FormatError, Header, Item, Kind, MAGIC, Map, Mapped, Piece, Region, Table,
 };
@@ -111,6 +112,39 @@ fn unknown_features_are_named_by_the_image_itself_without_control_characters() {
     let error = Header::parse(&bytes).unwrap_err();
     let expected = "image uses unknown incompatible features: time ?travel (bit 5), bit 6";
     assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn header_extensions_that_qemu_refuses_are_refused() {
+    for (kind, bytes, expected) in [
+        (0x1234_5678_u32, 65_417_u32, Some("it ends after the first cluster")),
+        (0x1234_5678, 65_416, None),
+        (0x1234_5678, u32::MAX, Some("it ends after the first cluster")),
+        (0xe279_2aca, 16, Some("the name is too long")),
+        (0xe279_2aca, 15, None),
+        (0x0537_be77, 16, Some("the image is not encrypted with LUKS")),
+        (0x2385_2875, 16, Some("must be 24 bytes long")),
+        (0x2385_2875, 24, None),
+        (0, u32::MAX - 8, Some("it ends after the first cluster")),
+    ] {
+        let changes = [(112, &kind.to_be_bytes()[..]), (116, &bytes.to_be_bytes())];
+        let reason = match parse_with(&changes) {
+            Err(FormatError::HeaderExtension { offset: 112, reason, .. }) => Some(reason),
+            other => other.map(|_| None).unwrap(),
+        };
+        assert_eq!(reason, expected, "{kind:#x} of {bytes} bytes");
+    }
+    let second = [(115, &[1_u8][..]), (119, &[3]), (128, &[0xe2, 0x79, 0x2a, 0xca, 0, 0, 0, 99])];
+    let error = parse_with(&second).unwrap_err();
+    assert!(error.to_string().contains("0xe2792aca at offset 128 of 99 bytes"), "{error}");
+}
+
+#[test]
+fn raw_data_without_a_data_file_and_a_snapshot_table_inside_a_cluster_are_refused() {
+    assert_eq!(parse_with(&[(95, &[2])]), Err(FormatError::RawExternalData));
+    assert!(parse_with(&[(95, &[1 | 4]), (88, &[0x80])]).is_ok(), "other bits change nothing");
+    let error = parse_with(&[(71, &[8])]).unwrap_err();
+    assert_eq!(error.to_string(), "snapshot table at offset 8 is not aligned to 65536 bytes");
 }
 
 #[test]
@@ -281,6 +315,28 @@ fn a_table_cut_short_is_an_error() {
         error,
         FormatError::Truncated { region: Region::L2Table, need_bytes: 65_536, have_bytes: 100 }
     );
+}
+
+#[test]
+fn the_seeds_of_the_fuzzer_are_good_images_and_changed_ones_break_no_promise() {
+    for image in seeds::images() {
+        assert!(fuzzing::whole_image(&image).is_some(), "{:?}", Header::parse(&image));
+    }
+    mutate::run(&seeds::headers(), 20_000, fuzzing::header);
+    mutate::run(&seeds::tables(), 2_000, fuzzing::tables);
+    mutate::run(&seeds::images(), 2_000, |data| drop(fuzzing::whole_image(data)));
+}
+
+#[test]
+fn a_subcluster_behind_the_end_of_the_file_reads_as_zeros_when_its_cluster_begins_before() {
+    const SIZE: usize = 16 << 10;
+    let mut image = seeds::images().pop().unwrap();
+    image[3 * SIZE..4 * SIZE].fill(0);
+    put(&mut image, 3 * SIZE, &(4_u64 << 14).to_be_bytes());
+    put(&mut image, 3 * SIZE + 8, &0x8000_0001_u64.to_be_bytes());
+    image.truncate(4 * SIZE + 100);
+    let disk = fuzzing::whole_image(&image).unwrap();
+    assert!(disk[..100] == [4; 100] && disk[100..].iter().all(|byte| *byte == 0));
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ironwright_api::Failure;
+use ironwright_api::{Failure, ImageAccess};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -143,7 +143,7 @@ impl Agent {
             self.settings.api_urls.clone(),
             self.settings.request_id.clone(),
         );
-        let images = tls::image_client(tls_pin, Path::new(tls::CA_BUNDLE))
+        let images = tls::image_client(tls_pin, Path::new(tls::CA_BUNDLE), &ImageAccess::default())
             .map_err(|error| Trouble::new(&error, "check the certificate authorities"))?;
         let facts = collect(self.system.clone()).await?;
         let session = tokio::select! {
@@ -157,7 +157,9 @@ impl Agent {
             boot_id: self.journal.boot_id(),
             signer: self.signer.clone(),
         };
-        let crew = Arc::new(Machine::new(self.system, images, facts).with_notary(notary));
+        let crew = Arc::new(
+            Machine::new(self.system, images, facts).trusting(tls_pin).with_notary(notary),
+        );
         let pace = self.pace.unwrap_or_else(|| Pace::new(session.interval_ms));
         Heart::new(coordinator, session, self.journal, crew, self.tail, self.stages)
             .with_pace(pace)

@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use base64::Engine as _;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ironwright_api::{Checksum, ChecksumAlgorithm, ReadbackMode, Written};
+use ironwright_api::{
+    Checksum, ChecksumAlgorithm, Committed, Image, ImageAccess, ReadbackMode, Written,
+};
 
 use super::output::{Trouble, print_json, print_line};
 use super::{Done, runtime, system};
-use crate::image::{self, Hold, ImageError, Request, Watch};
+use crate::image::{self, Hold, Http, ImageError, Request, Watch};
 use crate::report::chain;
-use crate::sys::disk::{Access, RealDisk};
-use crate::tls;
+use crate::sys::disk::{Access, BlockDevice, RealDisk};
+use crate::{deploy, tls};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -26,9 +29,25 @@ pub(super) struct Args {
     /// The disk or file to write to. What is on it is lost.
     #[arg(long)]
     disk: PathBuf,
+    /// A file with `user:password` for the image's servers, or the whole value of an Authorization header (`Bearer ...`).
+    #[arg(long, value_name = "FILE")]
+    auth_file: Option<PathBuf>,
+    /// Proxy for the image, http and https; those of the environment are not used.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<String>,
+    /// Hosts reached without the proxy, separated by commas.
+    #[arg(long, value_name = "HOSTS", requires = "proxy")]
+    no_proxy: Option<String>,
+    /// PEM file of certificate authorities to trust besides the system's.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
     /// How the written disk is compared with the image: full, sampled or none.
     #[arg(long, default_value = "full", value_parser = readback)]
     readback: ReadbackMode,
+    /// Make the disk bootable, as a deploy does: move the partition table to the disk's end, check it, write it last. Without it
+    /// the disk equals the image byte for byte.
+    #[arg(long)]
+    bootable: bool,
     /// Print the proof, or the failure, as one JSON object.
     #[arg(long)]
     pub(super) json: bool,
@@ -60,21 +79,68 @@ fn readback(text: &str) -> Result<ReadbackMode, String> {
     }
 }
 
+/// How the image's servers are reached, from flags and the files they name.
+fn access(args: &Args) -> Result<ImageAccess, Trouble> {
+    let read = |path: &PathBuf| {
+        std::fs::read_to_string(path)
+            .map_err(|source| Trouble::usage(&Unreadable { path: path.clone(), source }))
+    };
+    Ok(ImageAccess {
+        authorization: args
+            .auth_file
+            .as_ref()
+            .map(read)
+            .transpose()?
+            .map(|text| authorization(&text)),
+        http_proxy: args.proxy.clone(),
+        https_proxy: args.proxy.clone(),
+        no_proxy: args.no_proxy.clone(),
+        ca_pem: args.ca.as_ref().map(read).transpose()?,
+    })
+}
+
+/// A file that was named and cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {}", path.display())]
+struct Unreadable {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+/// `user:password` as a header (RFC 7617); what has a scheme already stays as it is.
+fn authorization(text: &str) -> String {
+    let text = text.trim();
+    if text.contains(' ') {
+        return text.to_owned();
+    }
+    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text))
+}
+
 pub(super) fn run(args: Args) -> Result<Done, Trouble> {
     let system =
         system(std::slice::from_ref(&args.disk)).map_err(|error| Trouble::usage(&error))?;
     let path = system.admit(&args.disk).map_err(|error| Trouble::usage(&error))?;
     let disk = RealDisk::open(path, Access::Write)
         .map_err(|error| Trouble::new(&error, "unmount the disk and stop what uses it"))?;
-    let http = tls::image_client(None, Path::new(tls::CA_BUNDLE))
-        .map_err(|error| Trouble::new(&error, "check the certificate authorities"))?;
+    let access = access(&args)?;
+    let client = tls::image_client(None, Path::new(tls::CA_BUNDLE), &access)
+        .map_err(|error| Trouble::new(&error, "check the certificate authorities and the proxy"))?;
+    let image = Image {
+        urls: args.url.clone(),
+        checksum: args.checksum.clone(),
+        disk_format: None,
+        access: Some(access),
+    };
+    let http = Http::of(client, &image)
+        .map_err(|error| Trouble::new(&error, "check the file of --auth-file"))?;
     let request = Request {
         urls: args.url,
         checksum: args.checksum,
         disk_format: None,
         readback: args.readback,
-        hold: Hold::Nothing,
+        hold: if args.bootable { Hold::BootArea } else { Hold::Nothing },
     };
+    let disk: Arc<dyn BlockDevice> = Arc::new(disk);
     let bar = Arc::new(Bar::new());
     let outcome = runtime()?.block_on(async {
         let watch = bar.clone();
@@ -86,18 +152,37 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            outcome = image::write(&request, Arc::new(disk), watch, &http) => outcome,
+            outcome = image::write(&request, disk.clone(), watch, &http) => outcome,
             () = stop => Err(ImageError::Cancelled),
         }
     });
     bar.bar.finish_and_clear();
-    let written = outcome.map_err(|error| trouble(&error))?.written;
+    let outcome = outcome.map_err(|error| trouble(&error))?;
+    let committed = match args.bootable {
+        true => Some(
+            runtime()?.block_on(deploy::make_bootable(disk, &outcome)).map_err(Trouble::from)?,
+        ),
+        false => None,
+    };
+    let written = outcome.written;
     if args.json {
-        print_json(&written)?;
+        print_json(&Proof { written: &written, committed: committed.as_ref() })?;
     } else {
         print_line(&sentence(&written))?;
+        if let Some(Committed { table, partitions, .. }) = &committed {
+            print_line(&format!("bootable: {table} with {partitions} partitions, read back"))?;
+        }
     }
     Ok(if written.proven { Done::Proven } else { Done::NotVerified })
+}
+
+/// What `--json` prints.
+#[derive(Debug, serde::Serialize)]
+struct Proof<'a> {
+    #[serde(flatten)]
+    written: &'a Written,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    committed: Option<&'a Committed>,
 }
 
 fn trouble(error: &ImageError) -> Trouble {
@@ -172,6 +257,12 @@ impl Watch for Bar {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_become_a_header_and_a_header_stays_one() {
+        assert_eq!(authorization("lab:secret\n"), "Basic bGFiOnNlY3JldA==");
+        assert_eq!(authorization("Bearer abc\n"), "Bearer abc");
+    }
 
     #[test]
     fn a_checksum_names_its_algorithm_and_has_its_length() {

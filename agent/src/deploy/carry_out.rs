@@ -39,7 +39,10 @@ pub async fn carry_out(
     let steps: Vec<&str> = plan.actions.iter().map(|action| action.name()).collect();
     tracing::info!("deploy to {}: {}", plan.disk.path.display(), steps.join(", "));
     desk.check().map_err(|cancelled| super::run::stopped("anything was changed", cancelled))?;
-    let mut performer = Performer::open(machine, (order, done), plan.disk, drive, desk.clone())?;
+    let others = facts.disks.iter().map(|disk| disk.path.clone());
+    let others = others.filter(|path| *path != plan.disk.path).collect();
+    let mut performer =
+        Performer::open(machine, (order, done), (plan.disk, others), drive, desk.clone())?;
     run(&plan.actions, desk, &mut performer).await
 }
 

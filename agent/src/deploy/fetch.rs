@@ -58,7 +58,12 @@ mod tests {
         let server = MockServer::start().await;
         let good = ResponseTemplate::new(200).set_body_string("H4sI");
         Mock::given(path("/good")).respond_with(good).mount(&server).await;
-        let http = crate::tls::image_client(None, Path::new("/nonexistent")).unwrap();
+        let http = crate::tls::image_client(
+            None,
+            Path::new("/nonexistent"),
+            &ironwright_api::ImageAccess::default(),
+        )
+        .unwrap();
         let body = config_drive(&http, &format!("{}/good?sig=s3cret", server.uri())).await.unwrap();
         assert_eq!(body, b"H4sI");
         let gone = format!("{}/gone?sig=s3cret", server.uri().replace("//", "//user:pa55@"));

@@ -3,16 +3,17 @@
 //! The order of DESIGN 4: the image but for its boot area, the final table in memory, the config drive, and only then what
 //! makes the disk bootable. A failure before the commit leaves a disk without a partition table.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ironwright_api::{Blame, Committed, Deploy, Evidence, Failure, StepRecord};
 
 use super::run::Perform;
-use super::{Action, RootDisk};
+use super::{Action, RootDisk, bootable};
 use crate::boot::{self, Outcome, Plan};
 use crate::configdrive::{self, ConfigDrive};
 use crate::heartbeat::OrderDesk;
-use crate::image::{self, Hold, ImageError, Watch};
+use crate::image::{self, Hold, Http, ImageError, Watch};
 use crate::layout::{self, Layout};
 use crate::order::{Machine, blocking};
 use crate::report::chain;
@@ -25,11 +26,13 @@ pub(super) struct Performer {
     disk: Arc<dyn BlockDevice>,
     root: RootDisk,
     request: image::Request,
-    http: reqwest::Client,
+    http: Http,
     drive: Option<Arc<ConfigDrive>>,
     desk: OrderDesk,
     layout: Option<Arc<Layout>>,
     system: Arc<System>,
+    /// The machine's other disks.
+    others: Vec<PathBuf>,
     /// The commit's proof, from this run or from an earlier attempt.
     committed: Option<Committed>,
 }
@@ -39,7 +42,7 @@ impl Performer {
     pub(super) fn open(
         machine: &Machine,
         (order, done): (&Deploy, &[StepRecord]),
-        root: RootDisk,
+        (root, others): (RootDisk, Vec<PathBuf>),
         drive: Option<ConfigDrive>,
         desk: OrderDesk,
     ) -> Result<Self, Failure> {
@@ -64,11 +67,12 @@ impl Performer {
             disk: Arc::new(disk),
             root,
             request,
-            http: machine.http().clone(),
+            http: machine.image_http(&order.image)?,
             drive: drive.map(Arc::new),
             desk,
             layout: None,
             system: machine.system().clone(),
+            others,
             committed: done.iter().rev().find_map(|step| {
                 if let Some(Evidence::Committed(proof)) = &step.evidence {
                     Some(proof.clone())
@@ -86,22 +90,17 @@ impl Performer {
             .await
             .map_err(|error| image_failure(&error))?;
         let (mut written, held) = (outcome.written, outcome.held);
-        let layout = layout::plan(
-            &held.head,
-            held.tail_offset,
-            &held.tail,
-            written.virtual_bytes,
-            self.disk.bytes(),
-            self.disk.sector_bytes(),
-            self.drive.as_ref().map(|drive| drive.bytes.len() as u64),
-        )
-        .map_err(|error| Failure {
-            step: String::new(),
-            message: format!("{}; {UNBOOTABLE}", chain(&error)),
-            remedy: "deploy an image that fits this disk".to_owned(),
-            blame: Blame::Order,
-        })?;
-        self.layout = Some(Arc::new(layout));
+        let drive_bytes = self.drive.as_ref().map(|drive| drive.bytes.len() as u64);
+        let layout = Arc::new(bootable::plan(self.disk.as_ref(), &held, &written, drive_bytes)?);
+        let (disk, system) = (self.disk.clone(), self.system.clone());
+        let (planned, others) = (layout.clone(), self.others.clone());
+        written.warnings =
+            blocking(move || Ok(bootable::warnings(&system, disk.as_ref(), &planned, &others)))
+                .await?;
+        for warning in &written.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.layout = Some(layout);
         written.serial.clone_from(&self.root.serial);
         Ok(Some(Evidence::Written(Box::new(written))))
     }
@@ -200,7 +199,7 @@ fn tell_firmware(system: &System, disk: &dyn BlockDevice, layout: &Layout) -> Ou
 }
 
 /// What the operator must know of the disk after a failure between start and commit.
-const UNBOOTABLE: &str = "the disk has no partition table";
+pub(super) const UNBOOTABLE: &str = "the disk has no partition table";
 
 fn image_failure(error: &ImageError) -> Failure {
     Failure {
@@ -211,7 +210,7 @@ fn image_failure(error: &ImageError) -> Failure {
     }
 }
 
-fn disk_failure(error: &dyn std::error::Error) -> Failure {
+pub(super) fn disk_failure(error: &dyn std::error::Error) -> Failure {
     Failure {
         step: String::new(),
         message: format!("{}; {UNBOOTABLE}", chain(error)),

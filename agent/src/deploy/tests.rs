@@ -35,10 +35,11 @@ fn step(action: Action, ended: bool, evidence: Option<Evidence>) -> StepRecord {
     StepRecord { step: action.name().to_owned(), attempt: 1, ended, evidence }
 }
 
-fn written(serial: &str) -> Evidence {
+/// The proof of a small image.
+pub(super) fn proof(serial: &str) -> Written {
     let readback =
         Readback { mode: ReadbackMode::Full, chunks: 1, bytes: 1, seed: None, seconds: 0.0 };
-    Evidence::Written(Box::new(Written {
+    Written {
         device: "/dev/vda".to_owned(),
         serial: serial.to_owned(),
         url: String::new(),
@@ -53,7 +54,11 @@ fn written(serial: &str) -> Evidence {
         warnings: Vec::new(),
         resumes: 0,
         seconds: 0.0,
-    }))
+    }
+}
+
+fn written(serial: &str) -> Evidence {
+    Evidence::Written(Box::new(proof(serial)))
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Held, ImageError};
-use crate::sys::disk::{BlockDevice, DiskError};
+use crate::sys::disk::BlockDevice;
 
 /// Length of each held area, bytes: more than any partition table (a GPT of 128 entries needs 17 KiB, of 1024 132 KiB).
 pub(super) const HELD_BYTES: u64 = 1 << 20;
@@ -88,18 +88,28 @@ impl BootArea {
         std::mem::take(&mut *self.lock())
     }
 
-    /// Zeroes the disk's first and last MiB and everything of the image that is held, and flushes.
-    pub(super) fn clear(&self, disk: &dyn BlockDevice) -> Result<(), DiskError> {
+    /// Zeroes the disk's first and last MiB and everything of the image that is held, flushes, and reads it back: from now
+    /// on every failure says that there is no partition table.
+    pub(super) fn clear(&self, disk: &dyn BlockDevice) -> Result<(), ImageError> {
         let first = self.head_bytes.max(HELD_BYTES).min(disk.bytes());
-        disk.zero(0, first)?;
         let last = disk.bytes().saturating_sub(HELD_BYTES).max(first);
-        disk.zero(last, disk.bytes() - last)?;
         // Of an image that ends before the disk does, the tail lies elsewhere.
         let tail = (self.tail_offset.max(first), self.virtual_bytes.min(last));
-        if tail.0 < tail.1 {
-            disk.zero(tail.0, tail.1 - tail.0)?;
+        let areas = [(0, first), (last, disk.bytes()), tail];
+        let areas = areas.into_iter().filter(|(start, end)| start < end);
+        for (start, end) in areas.clone() {
+            disk.zero(start, end - start)?;
         }
-        disk.flush()
+        disk.flush()?;
+        for (start, end) in areas {
+            let mut found = vec![0xff; index(end - start)];
+            disk.read_at(start, &mut found)?;
+            if found.iter().any(|byte| *byte != 0) {
+                let device = disk.path().display().to_string();
+                return Err(ImageError::ReadBack { device, offset: start, bytes: end - start });
+            }
+        }
+        Ok(())
     }
 
     /// Writes what was held, the first sector last, flushing between, and reads it back.

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256, Sha512};
 use tokio::sync::mpsc;
 
 use super::error::ImageError;
+use super::http::Http;
 use super::source::{SourceError, fetch_small, public_url};
 use super::thread::{Fate, Worker};
 use super::tuning::Tuning;
@@ -71,7 +72,7 @@ impl DigestError {
 pub(super) async fn expected(
     checksum: &Checksum,
     urls: &[String],
-    http: &reqwest::Client,
+    http: &Http,
     tuning: &Tuning,
 ) -> Result<String, DigestError> {
     let value = checksum.value.trim();

@@ -96,12 +96,14 @@ fn inflate_zstd(context: &mut DCtx<'static>, compressed: &[u8], output: &mut [u8
     }
     let mut input = InBuffer { src: compressed, pos: 0 };
     let mut output = OutBuffer::around(output);
+    let mut more = 1;
     while output.pos() < want {
         let before = (input.pos, output.pos());
-        let result = context.decompress_stream(&mut output, &mut input);
-        if result.is_err() || before == (input.pos, output.pos()) {
-            return false;
+        match context.decompress_stream(&mut output, &mut input) {
+            Ok(hint) if before != (input.pos, output.pos()) => more = hint,
+            Ok(_) | Err(_) => return false,
         }
     }
-    true
+    // As in QEMU: a frame that is longer than the cluster is damage.
+    more == 0
 }

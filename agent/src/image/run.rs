@@ -13,6 +13,7 @@ use super::decode::{self, Limits, Plan, Sink};
 use super::detect::{Format, Packing, detect};
 use super::digest;
 use super::error::ImageError;
+use super::http::Http;
 use super::source::Source;
 use super::thread::{Fate, Worker};
 use super::tuning::Tuning;
@@ -49,7 +50,7 @@ pub(super) async fn write(
     request: &Request,
     disk: Arc<dyn BlockDevice>,
     watch: Arc<dyn Watch>,
-    http: &reqwest::Client,
+    http: &Http,
     tuning: &Tuning,
 ) -> Result<Outcome, ImageError> {
     let state = DiskState::default();
@@ -85,7 +86,7 @@ async fn after_failure(
         _ => {
             let disk = Arc::clone(disk);
             let boot_area = BootArea::new(state.virtual_bytes.load(Ordering::Relaxed));
-            blocking("image-clear", move || Ok(boot_area.clear(&*disk)?)).await
+            blocking("image-clear", move || boot_area.clear(&*disk)).await
         }
     };
     match cleared {
@@ -101,7 +102,7 @@ fn describe(error: &ImageError) -> String {
 /// See [`super::probe`].
 pub(super) async fn probe(
     request: &Request,
-    http: &reqwest::Client,
+    http: &Http,
     tuning: &Tuning,
 ) -> Result<Probe, ImageError> {
     if request.urls.is_empty() {
@@ -147,7 +148,7 @@ struct Run<'a> {
     request: &'a Request,
     disk: &'a Arc<dyn BlockDevice>,
     watch: &'a Arc<dyn Watch>,
-    http: &'a reqwest::Client,
+    http: &'a Http,
     tuning: &'a Tuning,
     state: &'a DiskState,
 }
@@ -265,7 +266,7 @@ impl Run<'_> {
         self.state.virtual_bytes.store(target.sums.virtual_bytes(), Ordering::Relaxed);
         self.state.stage.store(CLEARING, Ordering::Relaxed);
         let clearing = Arc::clone(target);
-        blocking("image-clear", move || Ok(clearing.boot_area.clear(&*clearing.disk)?)).await?;
+        blocking("image-clear", move || clearing.boot_area.clear(&*clearing.disk)).await?;
         self.state.stage.store(CLEARED, Ordering::Relaxed);
         Ok(())
     }

@@ -15,12 +15,13 @@ use bytes::{Buf, Bytes};
 pub use error::SourceError;
 use response::{Answer, Validator};
 
+use super::http::Http;
 use super::tuning::Tuning;
 
 /// An image being read.
 #[derive(Debug)]
 pub(super) struct Source {
-    http: reqwest::Client,
+    http: Http,
     urls: VecDeque<String>,
     all_urls: Vec<String>,
     tuning: Tuning,
@@ -49,7 +50,7 @@ struct Body {
 impl Source {
     /// Connects to the first URL that answers well.
     pub(super) async fn open(
-        http: &reqwest::Client,
+        http: &Http,
         urls: &[String],
         tuning: &Tuning,
     ) -> Result<Self, SourceError> {
@@ -294,7 +295,7 @@ impl Source {
 
 /// The whole body of a small file.
 pub(super) async fn fetch_small(
-    http: &reqwest::Client,
+    http: &Http,
     url: &str,
     limit: usize,
     tuning: &Tuning,

@@ -1,11 +1,14 @@
 //! Whole writes: real images over real HTTP onto a disk in memory.
 
+mod access;
 mod builder;
 mod commit;
 mod disks;
+mod fault_matrix;
 mod faults;
 mod matrix;
 mod packed;
+mod power_cut;
 mod qemu;
 mod random;
 mod servers;
@@ -76,10 +79,10 @@ fn quick() -> Tuning {
     }
 }
 
-fn http() -> reqwest::Client {
+fn http() -> super::Http {
     // Another test may have installed it already.
     rustls::crypto::ring::default_provider().install_default().ok();
-    reqwest::Client::builder().tls_certs_only(std::iter::empty()).build().unwrap()
+    reqwest::Client::builder().tls_certs_only(std::iter::empty()).no_proxy().build().unwrap().into()
 }
 
 fn request(server: &Server, sha256: &str) -> Request {

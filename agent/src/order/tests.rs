@@ -39,7 +39,12 @@ impl Lab {
         let image = TestImage::gpt(512, IMAGE_BYTES, &[(LINUX, 2048, 10_000, "root")]).bytes;
         let (url, server) = serve(image.clone()).await;
         let system = Arc::new(System::sandbox(Path::new("/"), &[disk]).unwrap());
-        let http = crate::tls::image_client(None, Path::new("/nonexistent")).unwrap();
+        let http = crate::tls::image_client(
+            None,
+            Path::new("/nonexistent"),
+            &ironwright_api::ImageAccess::default(),
+        )
+        .unwrap();
         let facts = Facts::collect(&system);
         let journal = Arc::new(Journal::open(&dir.path().join("run"), None).unwrap());
         let machine = Machine::new(system, http, facts);

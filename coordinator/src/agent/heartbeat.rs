@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{AgentError, Peer, reports, secret};
 use crate::app::{App, Change, Severity};
 use crate::certificate::{self, Kept, SigningKey};
-use crate::node::{Node, Outcome, Phase, WorkRecord};
+use crate::node::{Node, Outcome, Phase, WorkRecord, validate};
 
 /// Takes a heartbeat: stores what is new before it acknowledges it, and answers with the order until that is finished.
 ///
@@ -190,6 +190,7 @@ fn due_order(node: &Node) -> Option<Order> {
     let mut order = work.order.clone();
     order.steps.clone_from(&work.steps);
     if let Work::Deploy(deploy) = &mut order.work {
+        deploy.image.access = validate::access(node).ok().flatten();
         deploy.configdrive = node.instance_info.get("configdrive").cloned().unwrap_or(Value::Null);
     }
     due.then_some(order)

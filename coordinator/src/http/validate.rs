@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use ironwright_api::ImageAccess;
 use serde_json::Value;
 
 use super::error::ApiError;
@@ -137,9 +138,13 @@ async fn image_problem(app: &App, node: &Node) -> Result<Option<String>, ApiErro
         hints.iter().any(|info| info.get("root_device").is_some_and(|hints| !hints.is_null()));
     let inventory = app.store.inventory(node.uuid).await?;
     let disk = inventory.and_then(|inventory| images::root_disk_bytes(&inventory, hinted));
-    let client = images::client().map_err(ApiError::internal)?;
+    let direct = ImageAccess::default();
+    let client = match images::client(image.access.as_ref().unwrap_or(&direct)) {
+        Ok(client) => client,
+        Err(error) => return Ok(Some(format!("{}.", chain(&error)))),
+    };
     for url in &image.urls {
-        if let Err(error) = images::check(&client, url, image.disk_format.as_deref(), disk).await {
+        if let Err(error) = images::check(&client, url, &image, disk).await {
             return Ok(Some(format!("{}.", chain(&error))));
         }
     }

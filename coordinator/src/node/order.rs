@@ -1,70 +1,37 @@
 //! Makes orders from what a node says. Pure.
 
 use ironwright_api::{
-    Automated, Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy, EraseSettings, Image, Order,
-    ReadbackMode, Work,
+    Automated, Clean, CleanStep, Deploy, EraseSettings, Image, Order, ReadbackMode, Work,
 };
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Node;
+use super::{Node, validate};
 use crate::settings::CleanSettings;
 
 /// Why no deploy order can be made from a node's `instance_info`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
-    /// There is no image.
-    #[error("instance_info/image_source is missing; set it to an http(s) URL")]
-    NoImage,
-    /// Only http(s) images are supported.
-    #[error("instance_info/image_source {0:?} is not an http(s) URL")]
-    Source(String),
-    /// There is no checksum.
-    #[error(
-        "instance_info has no checksum; set image_os_hash_algo (sha256 or sha512) and image_os_hash_value, or image_checksum"
-    )]
-    NoChecksum,
-    /// Algorithm and value come together.
-    #[error("instance_info/image_os_hash_algo and image_os_hash_value must be set together")]
-    HalfChecksum,
-    /// An algorithm that proves nothing, or an unknown one.
-    #[error("instance_info/image_os_hash_algo {0:?} is not supported; use sha256 or sha512")]
-    Algorithm(String),
-    /// A value that no digest can have.
-    #[error(
-        "the image checksum is neither a sha256 (64) nor a sha512 (128 hexadecimal digits) nor a URL: {0:?}"
-    )]
-    Digest(String),
+    /// The image cannot be told, reached or proven; every problem, as `validate` says it.
+    #[error("{}", .0.join(" "))]
+    Image(Vec<String>),
     /// An unknown read-back mode.
     #[error("instance_info/ironwright/readback {0:?} is not full, sampled or none")]
     Readback(String),
 }
 
-/// The deploy order for a node, without its config drive: that stays in `instance_info` and is added when the order is
-/// sent.
+/// The deploy order for a node, without its secrets: config drive and image access stay in the node and are added when the
+/// order is sent.
 ///
 /// # Errors
 ///
 /// [`OrderError`], naming the key.
 pub fn deploy(node: &Node) -> Result<Order, OrderError> {
-    let text = |key: &str| {
-        node.instance_info.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
-    };
-    let source = text("image_source").ok_or(OrderError::NoImage)?;
-    if !is_url(source) {
-        return Err(OrderError::Source(source.to_owned()));
-    }
-    let checksum =
-        checksum(text("image_os_hash_algo"), text("image_os_hash_value"), text("image_checksum"))?;
+    let image = validate::image(node).map_err(OrderError::Image)?;
     let hints =
         node.instance_info.get("root_device").or_else(|| node.properties.get("root_device"));
     let deploy = Deploy {
-        image: Image {
-            urls: vec![source.to_owned()],
-            checksum,
-            disk_format: text("image_disk_format").map(str::to_owned),
-            access: None,
-        },
+        image: Image { access: None, ..image },
         root_device: hints.cloned().unwrap_or(Value::Null),
         configdrive: Value::Null,
         readback: readback(node)?,
@@ -137,52 +104,8 @@ pub fn inspect() -> Order {
     order(Work::Inspect)
 }
 
-/// Whether the order, once complete, must not travel in the clear.
-#[must_use]
-pub fn has_secrets(node: &Node) -> bool {
-    node.instance_info.get("configdrive").is_some_and(|drive| !drive.is_null())
-}
-
 fn order(work: Work) -> Order {
     Order { order_id: Uuid::now_v7(), attempt: 1, work, steps: Vec::new() }
-}
-
-fn is_url(text: &str) -> bool {
-    let lower = text.to_ascii_lowercase();
-    lower.starts_with("http://") || lower.starts_with("https://")
-}
-
-fn checksum(
-    algorithm: Option<&str>,
-    value: Option<&str>,
-    plain: Option<&str>,
-) -> Result<Checksum, OrderError> {
-    let (algorithm, value) = match (algorithm, value, plain) {
-        (Some(name), Some(value), _) => (Some(parse_algorithm(name)?), value),
-        (None, None, Some(plain)) => (None, plain),
-        (None, None, None) => return Err(OrderError::NoChecksum),
-        (Some(_), None, _) | (None, Some(_), _) => return Err(OrderError::HalfChecksum),
-    };
-    if is_url(value) {
-        let algorithm = algorithm.unwrap_or(ChecksumAlgorithm::Sha256);
-        return Ok(Checksum { algorithm, value: value.to_owned() });
-    }
-    let hex = value.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let by_length = [ChecksumAlgorithm::Sha256, ChecksumAlgorithm::Sha512]
-        .into_iter()
-        .find(|algorithm| hex && algorithm.hex_len() == value.len());
-    match (algorithm, by_length) {
-        (Some(named), Some(fits)) if named != fits => Err(OrderError::Digest(value.to_owned())),
-        (_, Some(algorithm)) => Ok(Checksum { algorithm, value: value.to_ascii_lowercase() }),
-        (_, None) => Err(OrderError::Digest(value.to_owned())),
-    }
-}
-
-fn parse_algorithm(name: &str) -> Result<ChecksumAlgorithm, OrderError> {
-    [ChecksumAlgorithm::Sha256, ChecksumAlgorithm::Sha512]
-        .into_iter()
-        .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
-        .ok_or_else(|| OrderError::Algorithm(name.to_owned()))
 }
 
 fn readback(node: &Node) -> Result<ReadbackMode, OrderError> {
@@ -209,54 +132,15 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_checksum_becomes_an_algorithm_and_a_value() {
-        let (short, long) = ("AB".repeat(32), "0".repeat(128));
-        for (given, algorithm, value) in [
-            (
-                json!({"image_os_hash_algo": "SHA256", "image_os_hash_value": short}),
-                ChecksumAlgorithm::Sha256,
-                "ab".repeat(32),
-            ),
-            (json!({"image_checksum": long}), ChecksumAlgorithm::Sha512, long.clone()),
-            (
-                json!({"image_checksum": "http://h/SHA256SUMS"}),
-                ChecksumAlgorithm::Sha256,
-                "http://h/SHA256SUMS".to_owned(),
-            ),
+    fn an_image_that_could_not_be_proven_is_refused_in_the_words_of_validate() {
+        for info in [
+            json!({}),
+            json!({"image_source": 7}),
+            json!({"image_source": "http://h/i", "image_checksum": "d41d8"}),
         ] {
-            let mut info = json!({"image_source": "https://h/a.qcow2"});
-            info.as_object_mut().unwrap().extend(given.as_object().unwrap().clone());
-            assert_eq!(made(info).unwrap().image.checksum, Checksum { algorithm, value });
-        }
-    }
-
-    #[test]
-    fn an_image_that_could_not_be_proven_is_refused_by_name() {
-        for (info, expected) in [
-            (json!({}), OrderError::NoImage),
-            (
-                json!({"image_source": "file:///etc/passwd"}),
-                OrderError::Source("file:///etc/passwd".into()),
-            ),
-            (json!({"image_source": "http://h/i"}), OrderError::NoChecksum),
-            (
-                json!({"image_source": "http://h/i", "image_os_hash_algo": "sha256"}),
-                OrderError::HalfChecksum,
-            ),
-            (
-                json!({"image_source": "http://h/i", "image_os_hash_algo": "md5", "image_os_hash_value": "0"}),
-                OrderError::Algorithm("md5".into()),
-            ),
-            (
-                json!({"image_source": "http://h/i", "image_checksum": "d41d8"}),
-                OrderError::Digest("d41d8".into()),
-            ),
-            (
-                json!({"image_source": "http://h/i", "image_os_hash_algo": "sha512", "image_os_hash_value": "0".repeat(64)}),
-                OrderError::Digest("0".repeat(64)),
-            ),
-        ] {
-            assert_eq!(made(info).unwrap_err(), expected);
+            let node = node_with(info);
+            let problems = validate::image(&node).unwrap_err();
+            assert_eq!(deploy(&node).unwrap_err(), OrderError::Image(problems));
         }
     }
 
@@ -308,11 +192,13 @@ mod tests {
     }
 
     #[test]
-    fn the_stored_order_carries_no_config_drive() {
-        let node = node_with(
-            json!({"image_source": "http://h/i", "image_checksum": "0".repeat(64), "configdrive": {"user_data": "secret"}}),
-        );
-        assert!(has_secrets(&node));
-        assert!(!serde_json::to_string(&deploy(&node).unwrap()).unwrap().contains("secret"));
+    fn the_stored_order_carries_no_secret() {
+        let info = json!({
+            "image_source": "http://h/i", "image_checksum": "0".repeat(64), "configdrive": {"user_data": "secret"},
+            "image_request_authorization": "QmVhcmVyIGZha2UtdG9rZW4=", "ironwright": {"mirrors": ["http://m/i"]},
+        });
+        let made = made(info).unwrap();
+        assert_eq!(made.image.urls, ["http://h/i", "http://m/i"]);
+        assert_eq!((made.image.access, made.configdrive), (None, Value::Null));
     }
 }

@@ -1,6 +1,7 @@
 //! Whether a node could be deployed: every problem of its record at once, sorted by interface as Ironic shows them. Pure; what
 //! has to ask the network (the BMC, the image server) adds its findings to the same [`Report`].
 
+mod access;
 mod configdrive;
 mod image;
 mod ipmi;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+pub use access::access;
 pub use configdrive::check as configdrive;
 pub use image::image;
 

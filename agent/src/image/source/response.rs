@@ -6,10 +6,10 @@ use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE,
     LAST_MODIFIED, RANGE,
 };
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
 use tokio::time::error::Elapsed;
 
-use super::{SourceError, public_url};
+use super::{Http, SourceError, public_url};
 
 /// What recognises one version of a file (RFC 9110, 8.8): a strong ETag, else the modification time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) struct Answer {
 
 /// A request for a range, of one version of the file if `if_range` says which.
 pub(super) fn get(
-    http: &Client,
+    http: &Http,
     url: &str,
     range: &str,
     if_range: Option<&Validator>,

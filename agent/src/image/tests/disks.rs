@@ -17,16 +17,37 @@ pub(super) struct MemoryDisk {
     fail: Option<(DiskOp, u64)>,
     /// This byte is written wrong and nobody told.
     lie: Option<usize>,
+    /// What is written or zeroed over this byte is lost and nobody told.
+    lose: Option<u64>,
+    /// The disk ends here, whatever it says: what lies behind is accepted and reads as zeros.
+    ends: Option<u64>,
+    /// The number of the error when [`MemoryDisk::fail`] hits.
+    errno: i32,
 }
 
 impl MemoryDisk {
     pub(super) fn new(bytes: usize) -> Self {
         let (content, ops) = (Mutex::new(vec![OLD; bytes]), Mutex::new(Vec::new()));
-        Self { content, ops, fail: None, lie: None }
+        Self { content, ops, fail: None, lie: None, lose: None, ends: None, errno: 5 }
     }
 
     pub(super) fn failing(bytes: usize, op: DiskOp, offset: u64) -> Self {
         Self { fail: Some((op, offset)), ..Self::new(bytes) }
+    }
+
+    /// As [`MemoryDisk::failing`], with another number than EIO.
+    pub(super) fn failing_with(bytes: usize, op: DiskOp, offset: u64, errno: i32) -> Self {
+        Self { errno, ..Self::failing(bytes, op, offset) }
+    }
+
+    pub(super) fn losing(bytes: usize, offset: u64) -> Self {
+        Self { lose: Some(offset), ..Self::new(bytes) }
+    }
+
+    pub(super) fn shorter(bytes: usize, ends: u64) -> Self {
+        let disk = Self { ends: Some(ends), ..Self::new(bytes) };
+        disk.content.lock().unwrap()[usize::try_from(ends).unwrap()..].fill(0);
+        disk
     }
 
     pub(super) fn lying(bytes: usize, offset: usize) -> Self {
@@ -62,16 +83,24 @@ impl MemoryDisk {
         });
         let end = self.content.lock().unwrap().len() as u64;
         if hit || offset + bytes > end {
-            let source = io::Error::from_raw_os_error(if hit { 5 } else { 28 });
+            let source = io::Error::from_raw_os_error(if hit { self.errno } else { 28 });
             return Err(DiskError { device: self.path().into(), op, offset, bytes, source });
         }
         Ok(())
     }
 
     fn change(&self, offset: u64, bytes: &[u8]) {
-        let offset = usize::try_from(offset).unwrap();
+        let end = offset + bytes.len() as u64;
+        if self.lose.is_some_and(|lost| (offset..end).contains(&lost)) {
+            return;
+        }
         let mut content = self.content.lock().unwrap();
-        content[offset..offset + bytes.len()].copy_from_slice(bytes);
+        let real_end = self.ends.unwrap_or(content.len() as u64);
+        let kept = end.min(real_end).saturating_sub(offset);
+        let (offset, kept) = (usize::try_from(offset).unwrap(), usize::try_from(kept).unwrap());
+        if kept > 0 {
+            content[offset..offset + kept].copy_from_slice(&bytes[..kept]);
+        }
     }
 }
 

@@ -105,7 +105,8 @@ impl Reply {
             }
         }
         let whole = self.cut.is_none();
-        let content = self.content.slice(..self.cut.unwrap_or(self.content.len()));
+        let end = self.cut.unwrap_or(usize::MAX).min(self.content.len());
+        let content = self.content.slice(..end);
         // Small chunks: every boundary inside the image is crossed somewhere.
         let chunks: Vec<_> =
             content.chunks(7001).map(|chunk| Ok(content.slice_ref(chunk))).collect();

@@ -2,8 +2,8 @@
 
 use ironwright_api::{Checksum, ChecksumAlgorithm, Image};
 
+use super::access::{access, is_http, mirrors, shown};
 use super::{missing, text};
-use crate::http::mask::without_password;
 use crate::node::Node;
 
 const REMEDY: &str = "Set image_os_hash_algo to sha256 or sha512 and image_os_hash_value to the digest, or image_checksum to its 64 or 128 hexadecimal digits.";
@@ -40,9 +40,18 @@ pub fn image(node: &Node) -> Result<Image, Vec<String>> {
                 .to_owned(),
         );
     }
+    let mirrors = mirrors(node).unwrap_or_else(|problem| {
+        problems.push(problem);
+        Vec::new()
+    });
+    let access = access(node).unwrap_or_else(|more| {
+        problems.extend(more);
+        None
+    });
     match (source, checksum) {
         (Ok(Some(url)), Ok(Some(checksum))) if problems.is_empty() => {
-            Ok(Image { urls: vec![url], checksum, disk_format, access: None })
+            let urls = std::iter::once(url).chain(mirrors).collect();
+            Ok(Image { urls, checksum, disk_format, access })
         }
         (source, checksum) => {
             problems.extend(source.err());
@@ -53,14 +62,16 @@ pub fn image(node: &Node) -> Result<Image, Vec<String>> {
 }
 
 fn source(node: &Node) -> Result<Option<String>, String> {
-    let Some(source) = text(&node.instance_info, "image_source") else {
+    let Some(source) = node.instance_info.get("image_source").filter(|source| !source.is_null())
+    else {
         return Ok(None);
     };
-    let shown = without_password(source).unwrap_or_else(|| source.to_owned());
-    match url::Url::parse(source) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Some(source.to_owned())),
+    match source.as_str() {
+        Some("") => Ok(None),
+        Some(url) if is_http(url) => Ok(Some(url.to_owned())),
         _ => Err(format!(
-            "instance_info.image_source must be an http or https URL; it is '{shown}'."
+            "instance_info.image_source must be an http or https URL; it is {}.",
+            shown(source)
         )),
     }
 }
