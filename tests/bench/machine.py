@@ -46,11 +46,11 @@ class Nginx:
     def __init__(self, folder, work, port=8099):
         self.url, self.no_range = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port + 1}"
         server = "server {{ listen 127.0.0.1:{}; root {}; {} }}"
-        conf = os.path.join(work, "nginx.conf")
+        conf, self.log = os.path.join(work, "nginx.conf"), os.path.join(work, "access.log")
         with open(conf, "w") as file:
             file.write(
                 f"daemon off; worker_processes 1; pid {work}/nginx.pid; error_log {work}/error.log;\n"
-                "events {} http { access_log off; sendfile on; tcp_nopush on; keepalive_requests 100000;\n"
+                f"events {{}} http {{ log_format short '$request_method $status'; access_log {work}/access.log short; sendfile on; tcp_nopush on; keepalive_requests 100000;\n"
                 f"client_body_temp_path {work}/b; proxy_temp_path {work}/p; fastcgi_temp_path {work}/f;"
                 f" uwsgi_temp_path {work}/u; scgi_temp_path {work}/s;\n"
                 + server.format(port, folder, "") + "\n" + server.format(port + 1, folder, "max_ranges 0;") + "}\n"
@@ -62,6 +62,11 @@ class Nginx:
                 return
             time.sleep(0.05)
         raise SystemExit("nginx does not answer")
+
+    def requests(self):
+        """Requests answered so far."""
+        with open(self.log) as file:
+            return sum(1 for _ in file)
 
     def close(self):
         self.process.terminate()

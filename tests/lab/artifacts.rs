@@ -161,6 +161,14 @@ pub fn agent() -> Result<PathBuf, ArtifactError> {
     cargo::agent()
 }
 
+/// The agent's example `image_memory`, optimised.
+///
+/// # Errors
+/// [`ArtifactError`].
+pub fn image_memory() -> Result<PathBuf, ArtifactError> {
+    cargo::image_memory()
+}
+
 /// The coordinator of these sources, built by cargo for development.
 ///
 /// # Errors

@@ -56,6 +56,9 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     for (name, value) in [("--agent", agent), ("--base", base), ("--images", images)] {
         command.extend([name.into(), value.into()]);
     }
+    if matches!(options.subject, Subject::Memory) {
+        command.extend(["--example".into(), artifacts::image_memory()?.into()]);
+    }
     command.extend(options.more.iter().cloned());
     let binary = crate::inside::lab_binary()?;
     let mut service = crate::inside::program(binary.as_os_str(), &command, &[])?

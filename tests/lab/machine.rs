@@ -7,6 +7,7 @@
 //! vars.fd        UEFI variables             lock          one change of power at a time
 //! ```
 
+mod fault;
 mod qemu;
 mod qmp;
 
@@ -14,6 +15,8 @@ use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+pub use fault::{Then, WriteFault};
 
 use anyhow::{Context, bail, ensure};
 use nix::sys::signal::{Signal, kill};
@@ -226,6 +229,23 @@ impl Machine {
         self.start()
     }
 
+    /// Makes a write of a disk go wrong, once, after the next power-on.
+    ///
+    /// # Errors
+    ///
+    /// When the machine's directory cannot be written.
+    pub fn arm(&self, disk: usize, fault: WriteFault) -> anyhow::Result<()> {
+        fault::arm(&self.dir, disk, fault)
+    }
+
+    /// Whether it stands still because a write went wrong ([`fault::Then::Stop`]).
+    #[must_use]
+    pub fn is_stopped_by_a_write(&self) -> bool {
+        let status =
+            self.qmp().and_then(|mut qmp| qmp.execute("query-status", &serde_json::json!({})));
+        status.is_ok_and(|status| status["status"] == "io-error")
+    }
+
     /// Takes the power away: nothing the machine has not written yet is written.
     ///
     /// # Errors
@@ -307,7 +327,10 @@ impl Machine {
 
     fn start(&self) -> anyhow::Result<()> {
         let order = self.take_boot()?;
-        let args = qemu::arguments(&self.spec, &self.dir, qemu::accelerator()?, order);
+        let faults = (0..self.spec.disks.len())
+            .map(|disk| fault::take(&self.dir, disk))
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let args = qemu::arguments(&self.spec, &self.dir, qemu::accelerator()?, order, &faults);
         Program::new(qemu::PROGRAM).args(args).detached(&self.file("qemu.log"))?;
         // This boot has its order already; a reset from inside the machine must see what is left of the override.
         let next = net_first(self.boot()?.device, self.spec.default_boot);

@@ -10,6 +10,8 @@ mod deploy;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]
+mod image;
+#[cfg(test)]
 mod ramdisk;
 #[cfg(test)]
 mod run;

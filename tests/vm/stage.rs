@@ -156,6 +156,25 @@ impl Stage {
     }
 
     /// Whether the machine's disk has a partition table: an MBR signature or a GPT header at either end.
+    /// Whether a firmware would start what the disk holds: a boot signature in LBA 0 (a GPT needs it too: its protective MBR).
+    pub(crate) fn disk_boots(&self) -> bool {
+        let disk = std::fs::File::open(self.lab.rack.machines[0].disk(0)).unwrap();
+        let mut head = [0_u8; 512];
+        std::os::unix::fs::FileExt::read_exact_at(&disk, &mut head, 0).unwrap();
+        head[510..] == [0x55, 0xaa]
+    }
+
+    /// Whether a file system with the config drive's label stands in the last 128 MiB of the disk.
+    pub(crate) fn has_config_drive(&self) -> bool {
+        let disk = std::fs::File::open(self.lab.rack.machines[0].disk(0)).unwrap();
+        let mut last = vec![0_u8; 128 << 20];
+        let end = disk.metadata().unwrap().len();
+        let start = end - last.len() as u64;
+        std::os::unix::fs::FileExt::read_exact_at(&disk, &mut last, start).unwrap();
+        let label = |window: &[u8]| window.eq_ignore_ascii_case(b"config-2");
+        last.chunks(512).any(|sector| sector.windows(8).any(label))
+    }
+
     pub(crate) fn disk_has_partition_table(&self) -> bool {
         let mut head = [0_u8; 4096 + 512];
         let disk = std::fs::File::open(self.lab.rack.machines[0].disk(0)).unwrap();

@@ -14,6 +14,12 @@ pub(super) fn agent() -> Result<PathBuf, ArtifactError> {
     executable("ironwright-agent", &program.run()?)
 }
 
+/// The example of the agent that `cargo lab bench memory` measures.
+pub(super) fn image_memory() -> Result<PathBuf, ArtifactError> {
+    let program = build("ironwright-agent").args(["--release", "--example", "image_memory"]);
+    executable("image_memory", &program.run()?)
+}
+
 /// The coordinator, for development. Built together with the lab, so that both share the features of their dependencies and
 /// nothing is compiled twice.
 pub(super) fn coordinator() -> Result<PathBuf, ArtifactError> {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use super::{Bus, DiskSpec, Firmware, Spec};
+use super::{Bus, DiskSpec, Firmware, Spec, WriteFault};
 
 pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 pub(super) const PID_FILE: &str = "qemu.pid";
@@ -35,7 +35,14 @@ pub(super) fn accelerator() -> anyhow::Result<&'static str> {
 }
 
 /// The arguments that power `spec` on with its files in `dir`.
-pub(super) fn arguments(spec: &Spec, dir: &Path, accel: &str, net_first: bool) -> Vec<String> {
+/// `faults`: of each disk, if any.
+pub(super) fn arguments(
+    spec: &Spec,
+    dir: &Path,
+    accel: &str,
+    net_first: bool,
+    faults: &[Option<WriteFault>],
+) -> Vec<String> {
     let path = |name: &str| dir.join(name).display().to_string();
     let mut args = Arguments::default();
     args.add("-name", &spec.name);
@@ -63,7 +70,8 @@ pub(super) fn arguments(spec: &Spec, dir: &Path, accel: &str, net_first: bool) -
     }
     args.network(spec, net_first);
     for (index, disk) in spec.disks.iter().enumerate() {
-        args.disk(index, disk, &path(&format!("disk{index}.img")));
+        let fault = faults.get(index).copied().flatten();
+        args.disk(index, disk, &path(&format!("disk{index}.img")), fault);
     }
     args.serial(spec.sol_port, &path("console.log"));
     args.in_band_bmc(spec.kcs_port);
@@ -91,12 +99,14 @@ impl Arguments {
         self.add("-device", card);
     }
 
-    fn disk(&mut self, index: usize, disk: &DiskSpec, file: &str) {
+    fn disk(&mut self, index: usize, disk: &DiskSpec, file: &str, fault: Option<WriteFault>) {
         let drive = format!("drive{index}");
+        let source =
+            fault.map_or_else(|| format!("file={file},format=raw"), |fault| fault.drive(file));
         self.add(
             "-drive",
             format!(
-                "if=none,id={drive},file={file},format=raw,discard=unmap,cache=unsafe{}",
+                "if=none,id={drive},{source},discard=unmap,cache=unsafe{}",
                 disk.write_limit
                     .map(|limit| format!(",throttling.bps-write={limit}"))
                     .unwrap_or_default()
@@ -168,7 +178,7 @@ pub(super) mod tests {
     }
 
     fn line(spec: &Spec, net_first: bool) -> String {
-        arguments(spec, Path::new("/m"), "tcg", net_first).join(" ")
+        arguments(spec, Path::new("/m"), "tcg", net_first, &[]).join(" ")
     }
 
     #[test]
