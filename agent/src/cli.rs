@@ -34,7 +34,7 @@ enum Command {
     Inventory,
     /// Write an image to a disk, and prove it.
     WriteImage(write_image::Args),
-    /// Erase a disk's metadata: partition tables and the signatures of file systems, LVM and RAID.
+    /// Erase a disk: zeros to every byte, all read back; or its metadata only. Prints a signed certificate.
     Erase(erase::Args),
 }
 

@@ -15,6 +15,7 @@ pub mod layout;
 pub mod order;
 pub mod report;
 pub mod root_device;
+pub mod steps;
 pub mod supervisor;
 pub mod sys;
 pub mod tls;

@@ -100,6 +100,20 @@ pub fn select<'a>(hints: &Value, disks: &'a [Disk]) -> Result<&'a Disk, RootDevi
     }
 }
 
+/// The disks that match `hints`, whatever else may be wrong with them (`skip_block_devices`).
+///
+/// # Errors
+/// [`RootDeviceError`]: what are no hints, or hints that are not known; an empty object matches nothing.
+pub fn matching<'a>(hints: &Value, disks: &'a [Disk]) -> Result<Vec<&'a Disk>, RootDeviceError> {
+    let Value::Object(hints) = hints else { return Err(RootDeviceError::Shape) };
+    let hints = parse(hints)?;
+    if hints.is_empty() {
+        return Err(RootDeviceError::Shape);
+    }
+    let matches = |disk: &&Disk| hints.iter().all(|hint| hint.failure(disk).is_none());
+    Ok(disks.iter().filter(matches).collect())
+}
+
 /// The smallest disk that is large enough.
 fn smallest(disks: &[Disk]) -> Result<&Disk, RootDeviceError> {
     let suitable = disks.iter().filter(|disk| unsuitable(disk).is_none());

@@ -1,19 +1,34 @@
-//! `erase`: the metadata of one disk.
+//! `erase`: one disk, with a certificate.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use ironwright_api::{Blame, Failure};
+use uuid::Uuid;
 
 use super::output::{Trouble, print_json, print_line};
-use super::{Done, system};
-use crate::erase::metadata;
-use crate::sys::disk::{Access, RealDisk};
-use crate::sys::partitions;
+use super::{Done, runtime, system};
+use crate::erase::Task;
+use crate::erase::certificate::Notary;
+use crate::erase::overwrite::Follow;
+use crate::order::Facts;
+use crate::steps::{CLEAN, Kind};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The disk or file to erase. What is on it is lost.
     #[arg(long)]
     disk: PathBuf,
-    /// Print the proof, or the failure, as one JSON object.
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    plan: bool,
+    /// Only partition tables and the signatures of file systems, LVM and RAID; data between them stays readable.
+    #[arg(long)]
+    metadata: bool,
+    /// Print the proof with its certificate, or the failure, as one JSON object.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -22,18 +37,95 @@ pub(super) fn run(args: &Args) -> Result<Done, Trouble> {
     let system =
         system(std::slice::from_ref(&args.disk)).map_err(|error| Trouble::usage(&error))?;
     let path = system.admit(&args.disk).map_err(|error| Trouble::usage(&error))?;
-    let disk = RealDisk::open(&path, Access::Write)
-        .map_err(|error| Trouble::new(&error, "unmount the disk and stop what uses it"))?;
-    let known = partitions::of(system.root(), &path);
-    let erased = metadata::erase(&disk, "", &known)
-        .map_err(|error| Trouble::new(&error, "check the disk, its cable and controller"))?;
+    let wanted = if args.metadata { Kind::EraseDevicesMetadata } else { Kind::EraseDevices };
+    let system = Arc::new(system);
+    let facts = Facts::collect(&system);
+    let disk = facts.disks.into_iter().find(|disk| disk.path == path);
+    let step = CLEAN.into_iter().find(|step| step.kind == wanted);
+    let (Some(disk), Some(step)) = (disk, step) else {
+        return Err(failure(format!("{} cannot be read as a disk", path.display())));
+    };
+    let task = Task { disk, kind: step.kind, step: step.name, order_id: Uuid::nil() };
+    if args.plan {
+        let planned = step.planned(vec![task.sentence()]);
+        match args.json {
+            true => print_json(&planned)?,
+            false => print_line(&format!("{}: {}", planned.step, task.sentence()))?,
+        }
+        return Ok(Done::Proven);
+    }
+    let notary = Notary::by_hand()
+        .map_err(|error| Trouble::new(&error, "check that the kernel gives random bytes"))?;
+    let bar = Arc::new(Bar::new(task.disk.identity.bytes));
+    let erased = runtime()?.block_on(async {
+        let (follow, worker) = (bar.clone(), system.clone());
+        let work =
+            tokio::task::spawn_blocking(move || task.perform(&worker, Some(&notary), &*follow));
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                // Without the signal there is only no stopping by hand.
+                Ok(()) = tokio::signal::ctrl_c() => bar.stop.store(true, Ordering::Relaxed),
+            }
+        }
+    });
+    bar.bar.finish_and_clear();
+    let erased = erased.map_err(|error| failure(error.to_string()))?.map_err(failure)?;
     if args.json {
         print_json(&erased)?;
     } else {
+        let rest = if args.metadata { "; data between them is untouched" } else { "" };
         print_line(&format!(
-            "{}: metadata erased, {} bytes zeroed and {} read back as zero; data between them is untouched",
-            erased.device, erased.bytes, erased.verified_bytes
+            "{}: {} erased, {} bytes zeroed and {} read back as zero{rest}",
+            erased.device, erased.method, erased.bytes, erased.verified_bytes
         ))?;
     }
     Ok(Done::Proven)
+}
+
+fn failure(message: String) -> Trouble {
+    Trouble::from(Failure {
+        step: String::new(),
+        message,
+        remedy:
+            "unmount the disk, stop what uses it, check the disk and its cable; then erase it again"
+                .to_owned(),
+        blame: Blame::Hardware,
+    })
+}
+
+/// A progress bar on a terminal, nothing elsewhere; remembers Ctrl-C.
+struct Bar {
+    bar: ProgressBar,
+    phase: Mutex<&'static str>,
+    stop: AtomicBool,
+}
+
+impl Bar {
+    fn new(bytes: u64) -> Self {
+        let target = if std::io::stderr().is_terminal() {
+            ProgressDrawTarget::stderr()
+        } else {
+            ProgressDrawTarget::hidden()
+        };
+        let template = "{msg:7} {bar:30} {bytes}/{total_bytes} {binary_bytes_per_sec} {eta} left";
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(Some(bytes), target).with_style(style);
+        Self { bar, phase: Mutex::new(""), stop: AtomicBool::new(false) }
+    }
+}
+
+impl Follow for Bar {
+    fn go_on(&self, phase: &'static str, bytes: u64) -> bool {
+        let mut known = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != phase {
+            *known = phase;
+            self.bar.reset();
+            self.bar.set_message(phase);
+        }
+        self.bar.set_position(bytes);
+        !self.stop.load(Ordering::Relaxed)
+    }
 }

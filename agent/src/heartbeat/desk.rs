@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ironwright_api::{Event, Evidence, Progress};
+use ironwright_api::{DiskProgress, Event, Evidence, PlannedStep, Progress};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -28,6 +28,7 @@ struct Picture {
     order_id: Option<Uuid>,
     step: String,
     meter: Meter,
+    disks: Vec<DiskProgress>,
 }
 
 /// The coordinator took the order back.
@@ -70,7 +71,7 @@ impl Desk {
             eta_s: picture.meter.eta_s(now),
             log_tail: self.tail.lines(),
             rss_peak: peak_memory_bytes(),
-            disks: Vec::new(),
+            disks: picture.disks.clone(),
         }
     }
 
@@ -139,6 +140,7 @@ impl OrderDesk {
             let mut picture = self.desk.picture();
             step.clone_into(&mut picture.step);
             picture.meter = Meter::default();
+            picture.disks.clear();
         }
         tracing::info!("{step} begins");
         let seq = self.report(Event::StepStarted { step: step.to_owned() });
@@ -155,6 +157,26 @@ impl OrderDesk {
     pub fn step_ended(&self, step: &str, evidence: Option<Evidence>) {
         tracing::info!("{step} ended");
         self.report(Event::StepEnded { step: step.to_owned(), evidence });
+    }
+
+    /// Reports what is about to be done.
+    pub fn planned(&self, steps: Vec<PlannedStep>) {
+        self.report(Event::Planned { steps });
+    }
+
+    /// Notes how far one disk of the present step is.
+    pub fn disk_progress(&self, disk: DiskProgress) {
+        let mut picture = self.desk.picture();
+        match picture.disks.iter_mut().find(|known| known.device == disk.device) {
+            Some(known) => *known = disk,
+            None => picture.disks.push(disk),
+        }
+    }
+
+    /// The order's identifier.
+    #[must_use]
+    pub fn order_id(&self) -> Uuid {
+        self.order_id
     }
 
     /// Notes how far the present step is, bytes. Cheap; call it as often as you like.

@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use ironwright_api::DiskIdentity;
 use serde_json::Value;
 
 use crate::deploy::{Problem, RootDisk};
 use crate::inventory::{self, Disk};
 use crate::layout::Range;
 use crate::report::chain;
-use crate::root_device;
+use crate::root_device::{self, RootDeviceError};
 use crate::sys::disk::{Access, BlockDevice, RealDisk};
 use crate::sys::{System, partitions};
 
@@ -26,6 +27,8 @@ pub struct DiskFact {
     pub read_only: bool,
     /// The partitions the kernel knows.
     pub partitions: Vec<Range>,
+    /// For certificates.
+    pub identity: DiskIdentity,
 }
 
 /// The facts of one moment.
@@ -63,6 +66,15 @@ impl Facts {
             disks,
             candidates: inventory.disks,
         }
+    }
+
+    /// Names of the disks that `hints` match.
+    ///
+    /// # Errors
+    /// [`RootDeviceError`].
+    pub fn matching(&self, hints: &Value) -> Result<Vec<String>, RootDeviceError> {
+        let found = root_device::matching(hints, &self.candidates)?;
+        Ok(found.iter().map(|disk| disk.name.clone()).collect())
     }
 
     /// The one disk that `hints` choose.
@@ -105,12 +117,28 @@ fn named_disk(path: &Path, known: &[Disk]) -> Option<Disk> {
     }
 }
 
+fn identity(disk: &Disk) -> DiskIdentity {
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    DiskIdentity {
+        path: disk.name.clone(),
+        model: text(&disk.model),
+        vendor: text(&disk.vendor),
+        serial: text(&disk.serial),
+        wwn: text(&disk.wwn),
+        transport: text(&disk.tran),
+        bytes: disk.size,
+        sector_bytes: disk.logical_sectors.unwrap_or(USUAL_SECTOR),
+        rotational: disk.rotational,
+    }
+}
+
 fn fact(root: &Path, disk: &Disk) -> DiskFact {
     let path = PathBuf::from(&disk.name);
     DiskFact {
         serial: disk.serial.clone().unwrap_or_default(),
         read_only: disk.read_only,
         partitions: partitions::of(root, &path),
+        identity: identity(disk),
         path,
     }
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use ironwright_api::{
-    Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy, Event, Evidence, Image, ReadbackMode,
-    StepRecord,
+    Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy, EraseSettings, Event, Evidence, Image,
+    ReadbackMode, StepRecord,
 };
 use sha2::{Digest, Sha256};
 use tokio_util::task::AbortOnDropHandle;
@@ -217,10 +217,52 @@ async fn cleaning_erases_the_metadata_of_every_disk_and_shows_the_proof() {
     assert_eq!(disks[0].bytes, disks[0].verified_bytes);
     assert!(lab.read(0, 1 << 20).iter().all(|byte| *byte == 0));
     assert!(lab.read(DISK_BYTES - MIB, 1 << 20).iter().all(|byte| *byte == 0));
-    let whole = lab
-        .carry_out(Work::Clean(Clean { steps: vec![step("erase_devices")], ..Clean::default() }))
-        .await;
-    assert!(whole.unwrap_err().message.contains("erase_devices"));
+    let burn = Clean { steps: vec![step("burnin_disk")], ..Clean::default() };
+    let failure = lab.carry_out(Work::Clean(burn)).await.unwrap_err();
+    assert!(failure.message.contains("deploy.burnin_disk"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn automated_cleaning_leaves_no_byte_and_a_disk_that_is_skipped_keeps_all() {
+    let lab = Lab::start().await;
+    lab.carry_out(Work::Deploy(Box::new(lab.deploy()))).await.unwrap();
+    let automated = || Some(ironwright_api::Automated::default());
+    let before = lab.read(0, 1 << 20);
+    let name = lab.machine.inventory()["disks"][0]["name"].clone();
+    let skip = vec![serde_json::json!({ "name": name })];
+    let erase = EraseSettings { skip, ..EraseSettings::default() };
+    let spare = Clean { automated: automated(), erase, ..Clean::default() };
+    lab.carry_out(Work::Clean(spare)).await.unwrap();
+    assert_eq!(lab.read(0, 1 << 20), before);
+    let whole = Clean { automated: automated(), ..Clean::default() };
+    lab.carry_out(Work::Clean(whole)).await.unwrap();
+    assert!(lab.read(0, usize::try_from(DISK_BYTES).unwrap()).iter().all(|byte| *byte == 0));
+    let evidence = lab.evidence();
+    let Some(Evidence::Erased { disks }) = evidence.last() else { panic!("{evidence:?}") };
+    assert_eq!((disks[0].method.as_str(), disks[0].verified_bytes), ("overwrite", DISK_BYTES));
+}
+
+#[tokio::test]
+async fn a_skip_list_that_names_no_hint_and_a_setting_beyond_this_agent_erase_nothing() {
+    let lab = Lab::start().await;
+    lab.carry_out(Work::Deploy(Box::new(lab.deploy()))).await.unwrap();
+    let before = lab.read(0, 1 << 20);
+    for (erase, part) in [
+        (
+            EraseSettings { skip: vec![serde_json::json!("sda")], ..EraseSettings::default() },
+            "skip_block_devices",
+        ),
+        (
+            EraseSettings { least: ironwright_api::Category::Purge, ..EraseSettings::default() },
+            "ask for purge",
+        ),
+    ] {
+        let automated = Some(ironwright_api::Automated::default());
+        let clean = Clean { automated, erase, ..Clean::default() };
+        let failure = lab.carry_out(Work::Clean(clean)).await.unwrap_err();
+        assert!(failure.message.contains(part), "{failure:?}");
+        assert_eq!(lab.read(0, 1 << 20), before);
+    }
 }
 
 #[tokio::test]
