@@ -79,7 +79,7 @@ impl FakeBlocks {
     /// As by another key.
     pub(super) fn erase_to_noise(&self) {
         let key = self.medium().erases * 0x3f1d + 1;
-        self.erase(|place| ((place + key).wrapping_mul(0x9e37_79b9) >> 11) as u8);
+        self.erase(|place| (place + key).wrapping_mul(0x9e37_79b9).to_le_bytes()[2]);
     }
 
     pub(super) fn fill_again(&self) {
@@ -127,7 +127,7 @@ impl BlockDevice for FakeBlocks {
         self.medium().bytes.len() as u64
     }
     fn sector_bytes(&self) -> u32 {
-        SECTOR as u32
+        u32::try_from(SECTOR).unwrap()
     }
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), DiskError> {
         self.access(DiskOp::Read, offset, buffer.len(), |medium, range| {
