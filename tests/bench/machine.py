@@ -84,6 +84,7 @@ class Cost:
     stored: int
     code: int
     text: str
+    requests: int = 0
 
 
 def busy_s():
