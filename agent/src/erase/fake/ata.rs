@@ -106,9 +106,9 @@ impl FakeAta {
                     return None;
                 }
                 if enhanced {
-                    self.blocks.erase(|_| 0x5a)
+                    self.blocks.erase(|_| 0x5a);
                 } else {
-                    self.blocks.erase(|_| 0)
+                    self.blocks.erase(|_| 0);
                 }
                 state.password = None;
             }

@@ -37,9 +37,9 @@ impl FakeScsi {
         } else if next == u16::MAX {
             state.running = None;
             if action == 3 {
-                self.blocks.erase_to_noise()
+                self.blocks.erase_to_noise();
             } else {
-                self.blocks.erase(|_| 0)
+                self.blocks.erase(|_| 0);
             }
             self.blocks.medium().closed = false;
         } else {
