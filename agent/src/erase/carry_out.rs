@@ -7,11 +7,12 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use ironwright_api::{Blame, Clean, EraseSettings, Erased, Evidence, Failure, StepRecord};
 
-use super::disk::Task;
+use super::disk::{NotErased, Task};
 use super::overwrite::Follow;
+use super::protect;
 use crate::deploy::run::stopped;
 use crate::heartbeat::OrderDesk;
-use crate::order::{Facts, Machine, blocking};
+use crate::order::{DiskFact, Facts, Machine, blocking};
 use crate::report::chain;
 use crate::steps::{self, Kind, Step};
 
@@ -26,75 +27,118 @@ pub async fn carry_out(
     desk: &OrderDesk,
 ) -> Result<(), Failure> {
     let steps = steps::plan(clean)?;
-    let facts = machine.look_again().await?;
-    let planned = |step: &Step| {
-        let tasks = tasks(step, &facts, &clean.erase, desk)?;
-        Ok(step.planned(tasks.iter().map(Task::sentence).collect()))
-    };
-    let planned = steps.iter().map(planned).collect::<Result<Vec<_>, Failure>>()?;
+    let mut planned = Vec::new();
+    for step in &steps {
+        let chosen = choose(machine, step, &clean.erase, desk).await?;
+        planned.push(step.planned(chosen.sentences()));
+    }
     desk.planned(planned);
     for step in steps {
         if done.iter().any(|record| record.step == step.name && record.ended) {
             continue;
         }
         desk.step_started(step.name).await.map_err(|error| stopped(step.name, error))?;
-        let facts = machine.look_again().await?;
         let in_step = |failure| Failure { step: step.name.to_owned(), ..failure };
-        let tasks = tasks(&step, &facts, &clean.erase, desk).map_err(in_step)?;
-        let disks = perform(machine, tasks, &clean.erase, desk).await.map_err(in_step)?;
-        desk.step_ended(step.name, Some(Evidence::Erased { disks }));
+        let chosen = choose(machine, &step, &clean.erase, desk).await.map_err(in_step)?;
+        let disks = perform(machine, &step, chosen.tasks, &clean.erase, desk).await;
+        desk.step_ended(step.name, Some(Evidence::Erased { disks: disks.map_err(in_step)? }));
     }
     Ok(())
 }
 
-/// The disks of a step: all but those the settings leave out. What the settings forbid is refused here, before anything
+/// The disks of a step.
+struct Chosen {
+    tasks: Vec<Task>,
+    /// Why others are not among them.
+    left_out: Vec<String>,
+}
+
+impl Chosen {
+    fn sentences(&self) -> Vec<String> {
+        self.tasks.iter().map(Task::sentence).chain(self.left_out.iter().cloned()).collect()
+    }
+}
+
+/// All disks but those the settings leave out. What is protected, or what the settings forbid, is refused here, before anything
 /// changes.
-fn tasks(
+async fn choose(
+    machine: &Machine,
     step: &Step,
-    facts: &Facts,
     settings: &EraseSettings,
     desk: &OrderDesk,
-) -> Result<Vec<Task>, Failure> {
-    let refuse = |message: String, blame| {
-        Failure {
+) -> Result<Chosen, Failure> {
+    let facts = machine.look_again().await?;
+    if facts.disks.is_empty() {
+        return Err(refuse("the machine shows no disk", Blame::Hardware));
+    }
+    let (disks, left_out) = kept(&facts, settings)?;
+    let (system, step, settings) = (machine.system().clone(), *step, settings.clone());
+    let order_id = desk.order_id();
+    // Questions to disks: a sleeping one takes its time.
+    let tasks = blocking(move || {
+        let survey = |disk| Task::survey(&system, disk, &step, order_id, &settings);
+        Ok(disks.into_iter().map(survey).collect::<Vec<_>>())
+    })
+    .await?;
+    let forbidden: Vec<String> = tasks.iter().filter_map(Task::forbidden).collect();
+    if forbidden.is_empty() {
+        return Ok(Chosen { tasks, left_out });
+    }
+    Err(refuse(&forbidden.join("; "), Blame::Order))
+}
+
+/// The disks that are not left out, and a sentence for each one that is.
+fn kept(facts: &Facts, settings: &EraseSettings) -> Result<(Vec<DiskFact>, Vec<String>), Failure> {
+    let mut skipped = Vec::new();
+    for hints in &settings.skip {
+        let names = facts.matching(hints).map_err(|error| {
+            refuse(&format!("skip_block_devices: {}", chain(&error)), Blame::Order)
+        })?;
+        skipped.extend(names);
+    }
+    let (mut kept, mut left_out) = (Vec::<DiskFact>::new(), Vec::new());
+    // A second path to a disk that is left alone must not reach it either.
+    let spared: Vec<&DiskFact> =
+        facts.disks.iter().filter(|disk| skipped.contains(&disk.identity.path)).collect();
+    for disk in &facts.disks {
+        let name = &disk.identity.path;
+        let same = |other: &&DiskFact| protect::same_disk(&disk.identity, &other.identity);
+        let why = if skipped.contains(name) {
+            Some("left alone (skip_block_devices)".to_owned())
+        } else if disk.read_only && settings.skip_read_only {
+            Some("left alone: it is read-only".to_owned())
+        } else if let Some(other) = spared.iter().copied().find(same) {
+            Some(format!("left alone: another path to {}", other.path.display()))
+        } else {
+            let other = kept.iter().find(same);
+            other.map(|other| {
+                format!("another path to {}: erased once, there", other.path.display())
+            })
+        };
+        match why {
+            Some(why) => {
+                tracing::info!("{name}: {why}");
+                left_out.push(format!("{name}: {why}"));
+            }
+            None => kept.push(disk.clone()),
+        }
+    }
+    Ok((kept, left_out))
+}
+
+fn refuse(message: &str, blame: Blame) -> Failure {
+    Failure {
         step: String::new(),
         message: format!("nothing was changed: {message}"),
         remedy: "correct the node's skip_block_devices and the cleaning settings, and check the disks named".to_owned(),
         blame,
     }
-    };
-    let mut skipped = Vec::new();
-    for hints in &settings.skip {
-        let names = facts.matching(hints).map_err(|error| {
-            refuse(format!("skip_block_devices: {}", chain(&error)), Blame::Order)
-        })?;
-        skipped.extend(names);
-    }
-    let kept = |disk: &&crate::order::DiskFact| {
-        let left_out =
-            skipped.contains(&disk.identity.path) || disk.read_only && settings.skip_read_only;
-        if left_out {
-            tracing::info!("{} is left alone by the settings", disk.path.display());
-        }
-        !left_out
-    };
-    let task = |disk: &crate::order::DiskFact| Task {
-        disk: disk.clone(),
-        kind: step.kind,
-        step: step.name,
-        order_id: desk.order_id(),
-    };
-    let tasks: Vec<Task> = facts.disks.iter().filter(kept).map(task).collect();
-    if facts.disks.is_empty() {
-        return Err(refuse("the machine shows no disk".to_owned(), Blame::Hardware));
-    }
-    let forbidden: Vec<String> = tasks.iter().filter_map(|task| task.forbidden(settings)).collect();
-    if forbidden.is_empty() { Ok(tasks) } else { Err(refuse(forbidden.join("; "), Blame::Order)) }
 }
 
 /// Performs all tasks, as many at once as the settings allow.
 async fn perform(
     machine: &Machine,
+    step: &Step,
     tasks: Vec<Task>,
     settings: &EraseSettings,
     desk: &OrderDesk,
@@ -114,29 +158,39 @@ async fn perform(
             phase_began: Instant::now(),
         };
         blocking(move || {
-            if eye.desk.is_cancelled() {
-                return Ok(Err("stopped before it began".to_owned()));
-            }
             let result = eye.task.perform(&system, notary.as_ref(), &eye);
             let phase = if result.is_ok() { "done" } else { "failed" };
             eye.desk.disk_progress(eye.task.progress(phase, eye.task.disk.identity.bytes, None));
-            Ok(result.map_err(|why| format!("{}: {why}", eye.task.disk.path.display())))
+            Ok(result.map_err(|failed| NotErased {
+                why: format!("{}: {}", eye.task.disk.path.display(), failed.why),
+                ..failed
+            }))
         })
     };
-    let results: Vec<Result<Result<Erased, String>, Failure>> =
+    let results: Vec<Result<Result<Erased, NotErased>, Failure>> =
         futures_util::stream::iter(tasks).map(run).buffer_unordered(at_once).collect().await;
     let (mut erased, mut failures) = (Vec::new(), Vec::new());
     for result in results {
         match result? {
             Ok(proof) => erased.push(proof),
-            Err(why) => failures.push(why),
+            Err(failed) => failures.push(failed),
         }
     }
-    desk.check().map_err(|error| stopped("every disk was erased", error))?;
-    if failures.is_empty() {
-        erased.sort_by(|one, other| one.device.cmp(&other.device));
+    erased.sort_by(|one, other| one.device.cmp(&other.device));
+    let stop = desk.check();
+    if failures.is_empty() && stop.is_ok() {
         return Ok(erased);
     }
+    // The step has no evidence now; what its disks can show is shown all the same.
+    let certificates = erased.into_iter().filter_map(|disk| disk.certificate);
+    let certificates =
+        certificates.chain(failures.iter_mut().filter_map(|failed| failed.certificate.take()));
+    let certificates: Vec<_> = certificates.map(|signed| *signed).collect();
+    if !certificates.is_empty() {
+        desk.attested(step.name, certificates);
+    }
+    stop.map_err(|error| stopped("every disk was erased", error))?;
+    let failures: Vec<String> = failures.into_iter().map(|failed| failed.why).collect();
     Err(Failure {
         step: String::new(),
         message: format!(
