@@ -1,7 +1,7 @@
 //! The whole way of a clean order: plan, say it, then every disk of every step, then the proofs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -155,7 +155,7 @@ async fn perform(
             done: done.clone(),
             total,
             last: AtomicU64::new(0),
-            phase_began: Instant::now(),
+            phase: Mutex::new(("", Instant::now())),
         };
         blocking(move || {
             let result = eye.task.perform(&system, notary.as_ref(), &eye);
@@ -220,20 +220,29 @@ struct Eye {
     total: u64,
     /// Bytes of this disk's present phase that are in `done` already.
     last: AtomicU64,
-    phase_began: Instant,
+    /// The phase, and since when.
+    phase: Mutex<(&'static str, Instant)>,
 }
 
 impl Follow for Eye {
     fn go_on(&self, phase: &'static str, bytes: u64) -> bool {
         let last = self.last.swap(bytes, Ordering::Relaxed);
-        let all = self.done.fetch_add(bytes.saturating_sub(last), Ordering::Relaxed)
-            + bytes.saturating_sub(last);
-        self.desk.progress(all, Some(self.total));
-        // Both phases take about the same time; the first one's speed is all that is known.
-        let whole = self.task.disk.identity.bytes;
-        let left = whole.saturating_sub(bytes);
-        let eta_s = (bytes > 0 && phase == "erase")
-            .then(|| self.phase_began.elapsed().as_secs().saturating_mul(left) / bytes);
+        let more = bytes.saturating_sub(last);
+        let all = self.done.fetch_add(more, Ordering::Relaxed) + more;
+        // A method that failed half-way is followed by another, from the beginning.
+        self.desk.progress(all.min(self.total), Some(self.total));
+        let began = {
+            let mut known = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.0 != phase || bytes < last {
+                *known = (phase, Instant::now());
+            }
+            known.1
+        };
+        let left = self.task.disk.identity.bytes.saturating_sub(bytes);
+        let eta_s = (bytes > 0).then(|| {
+            let eta = u128::from(began.elapsed().as_secs()) * u128::from(left) / u128::from(bytes);
+            u64::try_from(eta).unwrap_or(u64::MAX)
+        });
         self.desk.disk_progress(self.task.progress(phase, bytes, eta_s));
         !self.desk.is_cancelled()
     }

@@ -49,3 +49,19 @@ fn scsi_or_ata(commands: &dyn DeviceCommands) -> Result<Device, CommandError> {
     }
     Ok(Device::Scsi(unit))
 }
+
+impl Device {
+    /// What the ladder was made from, for the certificate.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Nvme(nvme) => format!(
+                "NVMe namespace {}, OACS {:#x}, ONCS {:#x}, FNA {:#x}, SANICAP {:#x}, DLFEAT {:#x}",
+                nvme.nsid, nvme.oacs, nvme.oncs, nvme.fna, nvme.sanicap, nvme.namespace.dlfeat
+            ),
+            Self::Ata(ata) => format!("ATA {:?}, {:?}", ata.sanitize, ata.security),
+            Self::Scsi(scsi) => format!("SCSI {scsi:?}"),
+            Self::Silent { why } => format!("gives no answer: {why}"),
+        }
+    }
+}
