@@ -1,9 +1,12 @@
 //! Zeros to every byte of a disk, and every byte read back.
 
-use crate::sys::disk::{AlignedBuffer, BlockDevice, DiskError};
+use crate::sys::disk::{AlignedBuffer, BlockDevice, DiskError, first_non_zero};
 
 /// Bytes of one write and one read.
 const PIECE_BYTES: usize = 1 << 20;
+
+/// The smallest thing that a disk reads or does not.
+const SECTOR: usize = 512;
 
 /// Bytes deallocated at once.
 const DISCARD_BYTES: u64 = 1 << 30;
@@ -102,16 +105,14 @@ pub fn verify(disk: &dyn BlockDevice, follow: &dyn Follow) -> Result<u64, Overwr
     pass(disk, "verify", PIECE_BYTES as u64, follow, |at, len| {
         let piece = usize::try_from(len).ok().and_then(|len| buffer.get_mut(..len));
         let piece = piece.unwrap_or_default();
-        // A read that changes nothing must not look like zeros.
-        piece.fill(0xff);
+        // A read that changes nothing must not look like zeros; one byte a sector is enough, and quicker than all of them.
+        piece.iter_mut().step_by(SECTOR).for_each(|byte| *byte = 0xff);
         disk.read_at(at, piece)
             .map_err(|source| OverwriteError::Disk { device: name(disk), source })?;
-        let Some((place, found)) = piece.iter().enumerate().find(|(_, byte)| **byte != 0) else {
-            return Ok(());
-        };
+        let Some((place, found)) = first_non_zero(piece) else { return Ok(()) };
         let offset = at + place as u64;
         let lba = offset / u64::from(disk.sector_bytes().max(1));
-        Err(OverwriteError::NotZero { device: name(disk), offset, lba, found: *found })
+        Err(OverwriteError::NotZero { device: name(disk), offset, lba, found })
     })
 }
 

@@ -9,7 +9,7 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use aligned::{ALIGN, AlignedBuffer, is_aligned};
+pub use aligned::{ALIGN, AlignedBuffer, first_non_zero, is_aligned};
 pub(crate) use mounted::{find_mount, partitions};
 pub use real::{Access, RealDisk};
 
