@@ -119,6 +119,7 @@ impl Attempt<'_> {
     }
 
     fn climb(&self, own: &Own<'_>, device: &Device, outcome: &mut Outcome) -> Result<(), String> {
+        outcome.device_log.insert("device".to_owned(), device.summary());
         let ladder = Ladder::of(device, self.transport).at_least(self.settings.least);
         outcome.passed_over = ladder.passed_over;
         let mut failed: Option<Category> = None;

@@ -1,7 +1,7 @@
 //! The whole way of a clean order: plan, say it, then every disk of every step, then the proofs.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -71,7 +71,8 @@ async fn choose(
     if facts.disks.is_empty() {
         return Err(refuse("the machine shows no disk", Blame::Hardware));
     }
-    let (disks, left_out) = kept(&facts, settings)?;
+    let skipped = skipped(&facts, settings)?;
+    let (disks, left_out) = kept(&facts.disks, &skipped, settings.skip_read_only);
     let (system, step, settings) = (machine.system().clone(), *step, settings.clone());
     let order_id = desk.order_id();
     // Questions to disks: a sleeping one takes its time.
@@ -87,8 +88,8 @@ async fn choose(
     Err(refuse(&forbidden.join("; "), Blame::Order))
 }
 
-/// The disks that are not left out, and a sentence for each one that is.
-fn kept(facts: &Facts, settings: &EraseSettings) -> Result<(Vec<DiskFact>, Vec<String>), Failure> {
+/// Device nodes that the order leaves alone.
+fn skipped(facts: &Facts, settings: &EraseSettings) -> Result<Vec<String>, Failure> {
     let mut skipped = Vec::new();
     for hints in &settings.skip {
         let names = facts.matching(hints).map_err(|error| {
@@ -96,34 +97,37 @@ fn kept(facts: &Facts, settings: &EraseSettings) -> Result<(Vec<DiskFact>, Vec<S
         })?;
         skipped.extend(names);
     }
+    Ok(skipped)
+}
+
+/// The disks that are not left out, and a sentence for each one that is. A second path to a disk that is left alone must not
+/// reach it either.
+fn kept(
+    disks: &[DiskFact],
+    skipped: &[String],
+    skip_read_only: bool,
+) -> (Vec<DiskFact>, Vec<String>) {
     let (mut kept, mut left_out) = (Vec::<DiskFact>::new(), Vec::new());
-    // A second path to a disk that is left alone must not reach it either.
-    let spared: Vec<&DiskFact> =
-        facts.disks.iter().filter(|disk| skipped.contains(&disk.identity.path)).collect();
-    for disk in &facts.disks {
+    for disk in disks {
         let name = &disk.identity.path;
         let same = |other: &&DiskFact| protect::same_disk(&disk.identity, &other.identity);
+        let spared = disks.iter().filter(|disk| skipped.contains(&disk.identity.path)).find(same);
         let why = if skipped.contains(name) {
-            Some("left alone (skip_block_devices)".to_owned())
-        } else if disk.read_only && settings.skip_read_only {
-            Some("left alone: it is read-only".to_owned())
-        } else if let Some(other) = spared.iter().copied().find(same) {
-            Some(format!("left alone: another path to {}", other.path.display()))
+            "left alone (skip_block_devices)".to_owned()
+        } else if disk.read_only && skip_read_only {
+            "left alone: it is read-only".to_owned()
+        } else if let Some(other) = spared {
+            format!("left alone: another path to {}", other.identity.path)
+        } else if let Some(other) = kept.iter().find(same) {
+            format!("another path to {}: erased once, there", other.identity.path)
         } else {
-            let other = kept.iter().find(same);
-            other.map(|other| {
-                format!("another path to {}: erased once, there", other.path.display())
-            })
+            kept.push(disk.clone());
+            continue;
         };
-        match why {
-            Some(why) => {
-                tracing::info!("{name}: {why}");
-                left_out.push(format!("{name}: {why}"));
-            }
-            None => kept.push(disk.clone()),
-        }
+        tracing::info!("{name}: {why}");
+        left_out.push(format!("{name}: {why}"));
     }
-    Ok((kept, left_out))
+    (kept, left_out)
 }
 
 fn refuse(message: &str, blame: Blame) -> Failure {
@@ -155,7 +159,7 @@ async fn perform(
             done: done.clone(),
             total,
             last: AtomicU64::new(0),
-            phase_began: Instant::now(),
+            phase: Mutex::new(("", Instant::now())),
         };
         blocking(move || {
             let result = eye.task.perform(&system, notary.as_ref(), &eye);
@@ -220,21 +224,74 @@ struct Eye {
     total: u64,
     /// Bytes of this disk's present phase that are in `done` already.
     last: AtomicU64,
-    phase_began: Instant,
+    /// The phase, and since when.
+    phase: Mutex<(&'static str, Instant)>,
 }
 
 impl Follow for Eye {
     fn go_on(&self, phase: &'static str, bytes: u64) -> bool {
         let last = self.last.swap(bytes, Ordering::Relaxed);
-        let all = self.done.fetch_add(bytes.saturating_sub(last), Ordering::Relaxed)
-            + bytes.saturating_sub(last);
-        self.desk.progress(all, Some(self.total));
-        // Both phases take about the same time; the first one's speed is all that is known.
-        let whole = self.task.disk.identity.bytes;
-        let left = whole.saturating_sub(bytes);
-        let eta_s = (bytes > 0 && phase == "erase")
-            .then(|| self.phase_began.elapsed().as_secs().saturating_mul(left) / bytes);
+        let more = bytes.saturating_sub(last);
+        let all = self.done.fetch_add(more, Ordering::Relaxed) + more;
+        // A method that failed half-way is followed by another, from the beginning.
+        self.desk.progress(all.min(self.total), Some(self.total));
+        let began = {
+            let mut known = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.0 != phase || bytes < last {
+                *known = (phase, Instant::now());
+            }
+            known.1
+        };
+        let left = self.task.disk.identity.bytes.saturating_sub(bytes);
+        let eta_s = (bytes > 0).then(|| {
+            let eta = u128::from(began.elapsed().as_secs()) * u128::from(left) / u128::from(bytes);
+            u64::try_from(eta).unwrap_or(u64::MAX)
+        });
         self.desk.disk_progress(self.task.progress(phase, bytes, eta_s));
         !self.desk.is_cancelled()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ironwright_api::DiskIdentity;
+
+    use super::*;
+
+    fn disk(name: &str, wwn: &str, read_only: bool) -> DiskFact {
+        let identity = DiskIdentity {
+            path: name.to_owned(),
+            wwn: wwn.to_owned(),
+            serial: wwn.to_owned(),
+            bytes: 1 << 30,
+            ..DiskIdentity::default()
+        };
+        let (path, serial) = (name.into(), wwn.to_owned());
+        DiskFact { path, serial, read_only, partitions: Vec::new(), identity }
+    }
+
+    #[test]
+    fn a_disk_on_two_paths_is_erased_once_and_a_skipped_one_on_none() {
+        let disks = [
+            disk("/dev/sda", "0x1", false),
+            disk("/dev/sdb", "0x2", false),
+            disk("/dev/sdc", "0x1", false),
+            disk("/dev/sdd", "0x2", false),
+            disk("/dev/sde", "", false),
+            disk("/dev/sdf", "", true),
+        ];
+        let (tasks, left_out) = kept(&disks, &["/dev/sdd".to_owned()], true);
+        let names: Vec<&str> = tasks.iter().map(|disk| disk.identity.path.as_str()).collect();
+        assert_eq!(names, ["/dev/sda", "/dev/sde"]);
+        assert_eq!(
+            left_out,
+            [
+                "/dev/sdb: left alone: another path to /dev/sdd",
+                "/dev/sdc: another path to /dev/sda: erased once, there",
+                "/dev/sdd: left alone (skip_block_devices)",
+                "/dev/sdf: left alone: it is read-only",
+            ]
+        );
+        assert_eq!(kept(&disks, &[], false).0.len(), 4);
     }
 }

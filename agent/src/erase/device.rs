@@ -49,3 +49,55 @@ fn scsi_or_ata(commands: &dyn DeviceCommands) -> Result<Device, CommandError> {
     }
     Ok(Device::Scsi(unit))
 }
+
+impl Device {
+    /// What the ladder was made from, for the certificate.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Nvme(nvme) => format!(
+                "NVMe namespace {}, OACS {:#x}, ONCS {:#x}, FNA {:#x}, SANICAP {:#x}, DLFEAT {:#x}",
+                nvme.nsid, nvme.oacs, nvme.oncs, nvme.fna, nvme.sanicap, nvme.namespace.dlfeat
+            ),
+            Self::Ata(ata) => format!("ATA {:?}, {:?}", ata.sanitize, ata.security),
+            Self::Scsi(scsi) => format!("SCSI {scsi:?}"),
+            Self::Silent { why } => format!("gives no answer: {why}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::erase::ladder::Ladder;
+    use crate::sys::command::Sense;
+
+    proptest! {
+        #[test]
+        fn whatever_a_device_answers_is_read_without_harm(
+            bytes in proptest::collection::vec(any::<u8>(), 0..600),
+        ) {
+            let controller = nvme::Controller {
+                namespace: nvme::Namespace::parse(&bytes),
+                sanitize: Some(nvme::SanitizeStatus::parse(&bytes)),
+                ..nvme::Controller::parse(&bytes, 1)
+            };
+            let mut devices = vec![Device::Nvme(controller)];
+            devices.extend(ata::Identity::parse(&bytes).ok().map(Device::Ata));
+            for device in devices {
+                let ladder = Ladder::of(&device, "");
+                prop_assert_eq!(ladder.rungs.last().unwrap().method, ironwright_api::EraseMethod::Overwrite);
+                let falls = ladder.rungs.windows(2).all(|pair| {
+                    let (one, next) = (pair[0].method, pair[1].method);
+                    one < next && one.category() >= next.category()
+                });
+                prop_assert!(falls);
+            }
+            if let Some(sense) = Sense::parse(&bytes) {
+                prop_assert!(sense.key.0 < 16 && !sense.to_string().is_empty());
+            }
+        }
+    }
+}

@@ -106,7 +106,10 @@ impl Task {
         let Some(best) = self.ladder.best() else {
             return format!("{path} ({serial}, {bytes} bytes): nothing that the settings allow");
         };
-        let over = self.ladder.passed_over.iter().filter(|over| over.method < best.method).count();
+        // A discard is worth no more than an overwrite.
+        let better =
+            |over: &&PassedOver| over.method < best.method && over.method != EraseMethod::Discard;
+        let over = self.ladder.passed_over.iter().filter(better).count();
         let over = match over {
             0 => String::new(),
             1 => "; 1 better method passed over".to_owned(),
@@ -373,9 +376,7 @@ mod tests {
         assert!(purge.sentence().ends_with("nothing that the settings allow"));
         let clear = asked(Category::Clear);
         assert!(
-            clear.sentence().ends_with(
-                "overwrite with zeros (clear), verified in full; 1 better method passed over"
-            ),
+            clear.sentence().ends_with("overwrite with zeros (clear), verified in full"),
             "{}",
             clear.sentence()
         );

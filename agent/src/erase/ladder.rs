@@ -207,12 +207,13 @@ fn security_obstacles(security: &ata::Security, offered: bool) -> [(bool, &'stat
         (!offered, "the disk does not offer it (IDENTIFY word 128)"),
         (
             security.locked,
-            "the disk is locked with a password: unlock it with the password of who set it, or revert it with the \
-             number on its label (PSID), if it has one",
+            "the disk is locked with a password (one that an interrupted erase of this agent left is taken away before an \
+             erase): unlock it with the password of who set it, or revert it with the number on its label (PSID), if it has one",
         ),
         (
             security.enabled,
-            "a password is set that is not this agent's: disable it with the password of who set it",
+            "a password is set (one that an interrupted erase of this agent left is taken away before an erase): disable it \
+             with the password of who set it",
         ),
         (
             security.frozen || security.expired,
@@ -305,7 +306,7 @@ mod tests {
         for (security, words) in [
             (ata::Security { frozen: true, ..able }, "power the machine off and on"),
             (ata::Security { locked: true, enabled: true, ..able }, "PSID"),
-            (ata::Security { enabled: true, ..able }, "not this agent's"),
+            (ata::Security { enabled: true, ..able }, "of who set it"),
             (ata::Security::default(), "no security feature set"),
         ] {
             let found = reason(&ata(security), M::AtaSecurityErase);

@@ -40,6 +40,9 @@ pub(in crate::erase) enum Sanitize {
     Overwrite,
 }
 
+/// Bytes a second that a device without an estimate is supposed to erase: less than any disk of today writes.
+const USUAL_SPEED: u64 = 100_000_000;
+
 /// What the device said, for the certificate: status and log pages before and after, by name.
 pub(in crate::erase) type DeviceLog = BTreeMap<String, String>;
 
@@ -194,14 +197,14 @@ impl Own<'_> {
     }
 
     /// Performs a command that answers only at its end, in a thread of its own, and says how far it must be by the device's
-    /// estimate (never the whole). Such a command cannot be stopped: who asks for that waits for its end.
+    /// estimate, or by the disk's size where it gives none. Such a command cannot be stopped: who asks for that waits for its end.
     pub(super) fn follow_estimate<T: Send>(
         &self,
         estimate: Option<Duration>,
         command: impl FnOnce() -> Result<T, CommandError> + Send,
     ) -> Result<T, CommandError> {
         let began = Instant::now();
-        let whole = estimate.unwrap_or_default().as_millis();
+        let estimate = estimate.unwrap_or(Duration::from_secs(self.bytes / USUAL_SPEED));
         std::thread::scope(|scope| {
             let (done, end) = mpsc::channel();
             scope.spawn(move || {
@@ -217,14 +220,20 @@ impl Own<'_> {
                         return Err(CommandError::Transport { command: "erase", source });
                     }
                 }
-                let gone = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                let whole = u64::try_from(whole).unwrap_or(u64::MAX);
-                if whole > 0 {
-                    let most = part(self.bytes, 99, 100);
-                    self.follow.go_on("erase", part(self.bytes, gone, whole).min(most));
-                }
+                self.follow.go_on("erase", supposed(self.bytes, began.elapsed(), estimate));
             }
         })
+    }
+}
+
+/// Bytes that must be done after `gone`: nine tenths by the end of the estimate, the rest ever more slowly and never wholly, so
+/// that nobody takes a device that is slower than it said for one that stands still.
+fn supposed(bytes: u64, gone: Duration, estimate: Duration) -> u64 {
+    let (gone, estimate) = (gone.as_secs(), estimate.as_secs().max(1));
+    let most = part(bytes, 9, 10);
+    match gone.checked_sub(estimate) {
+        None => part(most, gone, estimate),
+        Some(over) => most + part(part(bytes, 9, 100), over, over.saturating_add(estimate)),
     }
 }
 
@@ -249,4 +258,20 @@ fn percent(progress: u16) -> u64 {
 fn part(whole: u64, of: u64, by: u64) -> u64 {
     let part = u128::from(whole) * u128::from(of) / u128::from(by.max(1));
     u64::try_from(part).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn supposed_progress_always_grows_and_is_never_the_whole() {
+        let at =
+            |seconds| supposed(1 << 40, Duration::from_secs(seconds), Duration::from_secs(600));
+        assert_eq!((at(0), at(600)), (0, part(1 << 40, 9, 10)));
+        let times = [0, 2, 300, 599, 600, 602, 3600, 36_000, 360_000];
+        assert!(times.windows(2).all(|pair| at(pair[0]) < at(pair[1])));
+        assert!(at(u64::MAX) < 1 << 40);
+        assert_eq!(part(u64::MAX, u64::MAX, 1), u64::MAX);
+    }
 }

@@ -251,6 +251,32 @@ async fn automated_cleaning_leaves_no_byte_and_a_disk_that_is_skipped_keeps_all(
 }
 
 #[tokio::test]
+async fn a_disk_that_cannot_be_erased_fails_the_step_and_its_certificate_is_shown() {
+    let mut lab = Lab::with_disk(0).await;
+    lab.machine = lab.machine.with_notary(crate::erase::certificate::Notary::by_hand().unwrap());
+    let automated = Some(ironwright_api::Automated {
+        priorities: [("deploy.erase_devices_metadata".to_owned(), 0)].into(),
+    });
+    let clean = Clean { automated, ..Clean::default() };
+    let failure = lab.carry_out(Work::Clean(clean)).await.unwrap_err();
+    assert!(failure.message.contains("has no bytes"), "{failure:?}");
+    let shown = lab.journal.unacknowledged().into_iter().find_map(|report| match report.event {
+        Event::Attested { step, certificates } => Some((step, certificates)),
+        Event::Planned { .. }
+        | Event::StepStarted { .. }
+        | Event::StepEnded { .. }
+        | Event::Finished
+        | Event::Failed(_)
+        | Event::Unknown => None,
+    });
+    let (step, certificates) = shown.unwrap();
+    assert_eq!((step.as_str(), certificates.len()), ("erase_devices", 1));
+    let result = &certificates[0].certificate.result;
+    let ironwright_api::EraseResult::Failed { reason } = result else { panic!("{result:?}") };
+    assert!(reason.contains("has no bytes"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_skip_list_that_names_no_hint_and_a_setting_beyond_this_agent_erase_nothing() {
     let lab = Lab::start().await;
     lab.carry_out(Work::Deploy(Box::new(lab.deploy()))).await.unwrap();

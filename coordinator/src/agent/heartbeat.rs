@@ -79,7 +79,11 @@ async fn keep_certificates(
     now: Timestamp,
 ) -> Result<(), AgentError> {
     let erased = |report: &Report| {
-        matches!(&report.event, Event::StepEnded { evidence: Some(Evidence::Erased { .. }), .. })
+        matches!(
+            &report.event,
+            Event::StepEnded { evidence: Some(Evidence::Erased { .. }), .. }
+                | Event::Attested { .. }
+        )
     };
     if !beat.reports.iter().any(erased) {
         return Ok(());
