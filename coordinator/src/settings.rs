@@ -8,6 +8,8 @@ use std::time::Duration;
 use ironwright_api::{Category, EraseSettings};
 use serde::Deserialize;
 
+use crate::node::interfaces::HARDWARE_TYPES;
+
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -43,6 +45,8 @@ pub enum SettingsError {
 pub struct Settings {
     /// Where the operator's API listens. There is no authentication yet, so loopback only.
     pub listen: SocketAddr,
+    /// Hardware types that nodes may have: `ipmi`, and `fake-hardware` (machines that exist only in the record).
+    pub enabled_hardware_types: Vec<String>,
     /// The SQLite file.
     pub database: PathBuf,
     /// Where the coordinator keeps its own TLS key and certificate.
@@ -108,11 +112,13 @@ pub struct Deadlines {
     pub deploy: u64,
     /// Of a cleaning or an inspection without visible progress.
     pub clean: u64,
+    /// Of a node held by a `hold` step until an operator asks for `unhold` or `abort`.
+    pub hold: u64,
 }
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { await_agent: 300, agent_silent: 60, deploy: 1800, clean: 1800 }
+        Self { await_agent: 300, agent_silent: 60, deploy: 1800, clean: 1800, hold: 7 * 24 * 3600 }
     }
 }
 
@@ -209,6 +215,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 6385)),
+            enabled_hardware_types: vec!["ipmi".to_owned()],
             database: PathBuf::from("ironwright.db"),
             state_dir: PathBuf::from("."),
             provisioning: Provisioning::default(),
@@ -268,6 +275,7 @@ impl Settings {
                  config drives",
             );
         }
+        self.check_hardware_types()?;
         self.check_boot()?;
         self.clean.check()?;
         let deadlines = &self.deadlines;
@@ -276,6 +284,7 @@ impl Settings {
             ("deadlines.agent_silent", deadlines.agent_silent),
             ("deadlines.deploy", deadlines.deploy),
             ("deadlines.clean", deadlines.clean),
+            ("deadlines.hold", deadlines.hold),
             ("ipmi.power_state_change_timeout", self.ipmi.power_state_change_timeout),
         ] {
             if seconds == 0 || seconds > MAX_SECONDS {
@@ -297,6 +306,20 @@ impl Settings {
             );
         }
         Ok(())
+    }
+
+    fn check_hardware_types(&self) -> Result<(), SettingsError> {
+        let refuse = |problem| Err(SettingsError::Value { key: "enabled_hardware_types", problem });
+        let known: Vec<&str> = HARDWARE_TYPES.iter().map(|hardware| hardware.name).collect();
+        match self.enabled_hardware_types.iter().find(|name| !known.contains(&name.as_str())) {
+            Some(unknown) => {
+                refuse(format!("names {unknown:?}; the hardware types are {}", known.join(", ")))
+            }
+            None if self.enabled_hardware_types.is_empty() => {
+                refuse(format!("is empty; name at least one of {}", known.join(", ")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// What goes into boot scripts.
@@ -383,6 +406,9 @@ mod tests {
             ("listen = '0.0.0.0:6385'", "no authentication"),
             ("lisen = '127.0.0.1:6385'", "lisen"),
             ("[provisioning]\nlisten = '172.22.0.1:6388'", "insecure_plain_http"),
+            ("enabled_hardware_types = []", "enabled_hardware_types"),
+            ("enabled_hardware_types = ['ilo']", "ipmi"),
+            ("[deadlines]\nhold = 0", "deadlines.hold"),
             ("[boot]\nattempts = 0", "boot.attempts"),
             ("[boot]\nattempts = 4000000000", "boot.attempts"),
             ("[boot]\nkernel = '/nosuch/k'", "boot.kernel"),

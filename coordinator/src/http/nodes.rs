@@ -67,6 +67,7 @@ pub async fn create(
     Body(body): Body,
 ) -> Result<Response, ApiError> {
     let node = created(&body, version, app.clock.now())?;
+    enabled(&app, &node)?;
     let node = app.store.create_node(&node).await?;
     app.note(
         node.uuid,
@@ -118,6 +119,19 @@ fn created(body: &Value, version: Version, now: Timestamp) -> Result<Node, ApiEr
     }
     problems.extend(interface_problems(&node));
     if problems.is_empty() { Ok(node) } else { Err(ApiError::problems(&problems)) }
+}
+
+/// Refuses a hardware type that is switched off.
+fn enabled(app: &App, node: &Node) -> Result<(), ApiError> {
+    let enabled = &app.settings.enabled_hardware_types;
+    if enabled.contains(&node.driver) {
+        return Ok(());
+    }
+    Err(ApiError::Invalid(format!(
+        "No valid host was found. Reason: no conductor supports driver '{}'. Available drivers: {}. The setting enabled_hardware_types switches it on.",
+        node.driver,
+        enabled.join(", ")
+    )))
 }
 
 fn may_create(key: &str) -> bool {
@@ -182,6 +196,9 @@ pub async fn change(
     }
     let node = update(&app, &ident, |node| {
         let mut changed = patch::apply(node, &operations, reset)?;
+        if changed.driver != node.driver {
+            enabled(&app, &changed)?;
+        }
         if !changed.maintenance && node.maintenance {
             (changed.maintenance_reason, changed.fault) = (None, None);
         }

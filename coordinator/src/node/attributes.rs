@@ -54,6 +54,7 @@ pub fn blank(uuid: Uuid, state: ProvisionState, now: Timestamp) -> Node {
         work: None,
         evidence: Vec::new(),
         plan: Vec::new(),
+        pretended_steps: Vec::new(),
         version: 0,
     }
 }
