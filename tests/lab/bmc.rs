@@ -3,7 +3,7 @@
 mod ipmi_sim;
 mod wired;
 
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::SocketAddrV4;
 use std::path::Path;
 use std::time::Duration;
 
@@ -114,7 +114,27 @@ impl Bmc {
     }
 }
 
-/// Whether the UDP port is taken on this network, that is: somebody listens.
+/// Whether somebody has bound the UDP address on this network. Looked up, not tried: a trial would take the port from a
+/// simulator that starts at that moment. The kernel's table (proc_pid_net(5)) has the address as it lies in memory.
 fn is_taken(address: SocketAddrV4) -> bool {
-    UdpSocket::bind(address).is_err()
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    let local = format!("{ip:08X}:{:04X}", address.port());
+    let table = std::fs::read_to_string("/proc/self/net/udp").unwrap_or_default();
+    table.lines().any(|line| line.split_whitespace().nth(1) == Some(local.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+
+    use super::*;
+
+    #[test]
+    fn a_bound_address_is_taken_and_a_free_one_is_not() {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let SocketAddr::V4(address) = socket.local_addr().unwrap() else { panic!("not IPv4") };
+        assert!(is_taken(address));
+        drop(socket);
+        assert!(!is_taken(address));
+    }
 }

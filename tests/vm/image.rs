@@ -4,13 +4,16 @@
 use std::time::Duration;
 
 use lab::Firmware;
-use lab::machine::{Then, WriteFault};
+use lab::lab::LabSpec;
+use lab::machine::{Bus, Then, WriteFault};
 
 use crate::stage::Stage;
 
 /// The lab's disks, sectors of 512 bytes (`LabSpec`).
 async fn armed(then: Then, sector: impl FnOnce(u64) -> u64) -> Stage {
-    let stage = Stage::available(Firmware::Bios, |_| {}).await;
+    // QEMU's NVMe disk cannot stop the machine, and Linux repeats a write that an NVMe disk failed.
+    let tune = |lab: &mut LabSpec| lab.machines[0].disks[0].bus = Bus::VirtioBlk;
+    let stage = Stage::available(Firmware::Bios, tune).await;
     let machine = &stage.lab.rack.machines[0];
     let sectors = std::fs::metadata(machine.disk(0)).unwrap().len() / 512;
     machine.arm(0, WriteFault { sector: sector(sectors), then }).unwrap();

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod bmc;
 #[cfg(test)]
+mod clean;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod deploy;

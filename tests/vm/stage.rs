@@ -155,7 +155,6 @@ impl Stage {
         self.lab.api.send(axum::http::Method::GET, &path, None).await.unwrap().to_string()
     }
 
-    /// Whether the machine's disk has a partition table: an MBR signature or a GPT header at either end.
     /// Whether a firmware would start what the disk holds: a boot signature in LBA 0 (a GPT needs it too: its protective MBR).
     pub(crate) fn disk_boots(&self) -> bool {
         let disk = std::fs::File::open(self.lab.rack.machines[0].disk(0)).unwrap();
@@ -175,6 +174,7 @@ impl Stage {
         last.chunks(512).any(|sector| sector.windows(8).any(label))
     }
 
+    /// Whether the machine's disk has a partition table: an MBR signature or a GPT header at either end.
     pub(crate) fn disk_has_partition_table(&self) -> bool {
         let mut head = [0_u8; 4096 + 512];
         let disk = std::fs::File::open(self.lab.rack.machines[0].disk(0)).unwrap();

@@ -67,7 +67,7 @@ pub(super) fn warnings(
         match looked {
             Ok(sentence) => warnings.extend(sentence),
             Err(why) => {
-                tracing::warn!("identifiers on {} were not compared: {why}", path.display())
+                tracing::warn!("identifiers on {} were not compared: {why}", path.display());
             }
         }
     }

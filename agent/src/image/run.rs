@@ -168,6 +168,16 @@ enum Left {
     End(Unpacked),
 }
 
+/// What the first bytes say of an image.
+struct Start {
+    format: Format,
+    /// Of the guest's disk; the whole disk where only the end of the image will tell.
+    virtual_bytes: u64,
+    plan: Plan,
+    /// Set where the length is not known: the packing, or none for raw bytes.
+    unpacking: Option<Option<Packing>>,
+}
+
 /// The thread that makes guest bytes of the body.
 enum Decoder {
     Demux(Worker<Option<Plan>>),
@@ -193,22 +203,7 @@ impl Run<'_> {
         let expected =
             digest::expected(&request.checksum, &request.urls, self.http, self.tuning).await?;
         let mut source = Source::open(self.http, &request.urls, self.tuning).await?;
-        let prefix = source.peek(self.tuning.prefix_bytes).await?;
-        let format = detect(&prefix, request.disk_format.as_deref())?;
-        let (mut virtual_bytes, plan) = decode::plan(format, &source, &prefix, self.tuning).await?;
-        let unpacking = match format {
-            Format::Packed(packing) => {
-                unpack::look_inside(packing, &prefix)?;
-                Some(Some(packing))
-            }
-            Format::Raw if source.total().is_none() => Some(None),
-            Format::Raw | Format::Qcow2 => None,
-        };
-        drop(prefix);
-        if unpacking.is_some() {
-            virtual_bytes = self.disk.bytes();
-        }
-        self.check_size(virtual_bytes)?;
+        let Start { format, virtual_bytes, plan, unpacking } = self.look(&mut source).await?;
 
         let unit_bytes = plan.header.map_or(u64::MAX, |header| header.unit_bytes());
         let target = Arc::new(Target {
@@ -248,6 +243,26 @@ impl Run<'_> {
             Left::End(unpacked) => unpacked.held(held.head),
         };
         Ok(Outcome { written, held })
+    }
+
+    /// Decides from the first bytes what the image is and how it will be written.
+    async fn look(&self, source: &mut Source) -> Result<Start, ImageError> {
+        let prefix = source.peek(self.tuning.prefix_bytes).await?;
+        let format = detect(&prefix, self.request.disk_format.as_deref())?;
+        let (mut virtual_bytes, plan) = decode::plan(format, source, &prefix, self.tuning).await?;
+        let unpacking = match format {
+            Format::Packed(packing) => {
+                unpack::look_inside(packing, &prefix)?;
+                Some(Some(packing))
+            }
+            Format::Raw if source.total().is_none() => Some(None),
+            Format::Raw | Format::Qcow2 => None,
+        };
+        if unpacking.is_some() {
+            virtual_bytes = self.disk.bytes();
+        }
+        self.check_size(virtual_bytes)?;
+        Ok(Start { format, virtual_bytes, plan, unpacking })
     }
 
     fn check_size(&self, image_bytes: u64) -> Result<(), ImageError> {

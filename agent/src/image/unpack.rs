@@ -72,7 +72,9 @@ pub(super) fn look_inside(packing: Packing, prefix: &[u8]) -> Result<(), ImageEr
     }
     match detect(&inside, None)? {
         Format::Raw => Ok(()),
-        other => Err(ImageError::Inside { packed, detected: other.name().to_owned() }),
+        other @ (Format::Qcow2 | Format::Packed(_)) => {
+            Err(ImageError::Inside { packed, detected: other.name().to_owned() })
+        }
     }
 }
 

@@ -106,7 +106,10 @@ impl ServerFault {
             Self::FailsLater(place) if ask.number == 0 => good.cut(at(place)),
             Self::FailsLater(_) => Reply::status(StatusCode::INTERNAL_SERVER_ERROR),
             Self::Garbage => Reply::good(ask, &other()).etag("\"1\""),
-            _ => good,
+            Self::Drops(_)
+            | Self::DropsAgainAndAgain(_)
+            | Self::Stalls(_)
+            | Self::SendsAnotherRange(_) => good,
         }
     }
 }
@@ -352,7 +355,17 @@ fn any_server() -> impl Strategy<Value = ServerFault> {
         ServerFault::FlipsAByte(_) => ServerFault::FlipsAByte(place),
         ServerFault::ChangesTheFile(_) => ServerFault::ChangesTheFile(place),
         ServerFault::FailsLater(_) => ServerFault::FailsLater(place),
-        other => other,
+        other @ (ServerFault::Good
+        | ServerFault::DropsAgainAndAgain(_)
+        | ServerFault::Stalls(_)
+        | ServerFault::IgnoresRange
+        | ServerFault::IgnoresRangeLater(_)
+        | ServerFault::ChangesTheFileButNotItsTag(_)
+        | ServerFault::SaysTooLong
+        | ServerFault::SaysTooShort
+        | ServerFault::SendsAnotherRange(_)
+        | ServerFault::RedirectsForEver
+        | ServerFault::Garbage) => other,
     })
 }
 

@@ -24,12 +24,13 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     zstd::stream::encode_all(bytes, 1).unwrap()
 }
 
+type Packer = fn(&[u8]) -> Vec<u8>;
+
 /// Every packing; in two parts too, as `cat a.gz b.gz` makes it.
 fn packed(content: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let (first, second) = content.split_at(content.len() / 3);
-    let packers: [(&str, fn(&[u8]) -> Vec<u8>); 3] =
-        [("raw.gz", gzip), ("raw.xz", xz), ("raw.zst", zstd)];
-    let each = |(name, pack): (&'static str, fn(&[u8]) -> Vec<u8>)| {
+    let packers: [(&str, Packer); 3] = [("raw.gz", gzip), ("raw.xz", xz), ("raw.zst", zstd)];
+    let each = |(name, pack): (&'static str, Packer)| {
         [(name, pack(content)), (name, [pack(first), pack(second)].concat())]
     };
     packers.into_iter().flat_map(each).collect()

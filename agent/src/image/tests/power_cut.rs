@@ -166,14 +166,14 @@ async fn a_power_cut_after_any_write_never_leaves_a_fake_disk_that_boots_without
             layout: &layout,
         };
         let mut random = StdRng::seed_from_u64(1);
-        let (mut cuts, mut bootable) = (0, 0);
+        let (mut cuts, mut bootable) = (0, 0_usize);
         // What is on stable storage: everything up to the last flush.
         let mut stable = with(&vec![OLD; usize::try_from(DISK).unwrap()]);
         for epoch in sent.split_inclusive(|sent| matches!(sent, Sent::Flush)) {
             for number in 0..=epoch.len() {
                 let mut cut = with(&stable.content);
                 epoch[..number].iter().for_each(|sent| cut.apply(sent));
-                bootable += u32::from(cut.check(&format!("{} writes into an epoch", number)));
+                bootable += usize::from(cut.check(&format!("{number} writes into an epoch")));
                 cuts += 1;
             }
             for trial in 0..8 {
@@ -183,7 +183,7 @@ async fn a_power_cut_after_any_write_never_leaves_a_fake_disk_that_boots_without
                         cut.apply(sent);
                     }
                 }
-                bootable += u32::from(cut.check(&format!("trial {trial} out of order")));
+                bootable += usize::from(cut.check(&format!("trial {trial} out of order")));
                 cuts += 1;
             }
             epoch.iter().for_each(|sent| stable.apply(sent));
@@ -194,6 +194,6 @@ async fn a_power_cut_after_any_write_never_leaves_a_fake_disk_that_boots_without
             sent.len()
         );
         assert!(stable.looks_bootable() && stable.is_complete());
-        assert!(bootable > 0 && cuts > sent.len() as u32);
+        assert!(bootable > 0 && cuts > sent.len());
     }
 }

@@ -30,7 +30,7 @@ pub fn access(node: &Node) -> Result<Option<ImageAccess>, Vec<String>> {
     match ours(node, "image_ca") {
         None => {}
         Some(Value::String(pem)) if pem.contains("-----BEGIN CERTIFICATE-----") => {
-            access.ca_pem = Some(pem.clone())
+            access.ca_pem = Some(pem.clone());
         }
         Some(_) => problems.push(
             "instance_info/ironwright/image_ca must be PEM text with certificates.".to_owned(),
@@ -110,12 +110,10 @@ pub(super) fn is_http(text: &str) -> bool {
 
 /// A value as people may see it.
 pub(super) fn shown(value: &Value) -> String {
-    match value {
-        Value::String(text) => {
-            format!("'{}'", without_password(text).unwrap_or_else(|| text.clone()))
-        }
-        other => other.to_string(),
-    }
+    value.as_str().map_or_else(
+        || value.to_string(),
+        |text| format!("'{}'", without_password(text).unwrap_or_else(|| text.to_owned())),
+    )
 }
 
 #[cfg(test)]
