@@ -44,6 +44,12 @@ pub enum PowerState {
 }
 
 impl Node {
+    /// The node it is a part of (a blade of a chassis, a DPU of a server).
+    #[must_use]
+    pub fn parent(&self) -> Option<Uuid> {
+        self.other.get("parent_node").and_then(Value::as_str)?.parse().ok()
+    }
+
     /// Where its BMC is: address in lower case and port; none for other drivers and without an address.
     #[must_use]
     pub fn bmc_place(&self) -> Option<(String, u16)> {

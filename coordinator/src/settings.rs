@@ -43,8 +43,16 @@ pub enum SettingsError {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where the operator's API listens. There is no authentication yet, so loopback only.
+    /// Where the operator's API listens. Without authentication and TLS: loopback only.
     pub listen: SocketAddr,
+    /// Who may use the operator's API.
+    pub auth_strategy: AuthStrategy,
+    /// The users of `http_basic`: lines `user:bcrypt hash`, as `htpasswd -nbB` makes them.
+    pub http_basic_auth_user_file: Option<PathBuf>,
+    /// Certificate (PEM, with its chain) of the operator's API; with `tls_key` the API speaks TLS only.
+    pub tls_certificate: Option<PathBuf>,
+    /// The key (PEM) of `tls_certificate`.
+    pub tls_key: Option<PathBuf>,
     /// Hardware types that nodes may have: `ipmi`, and `fake-hardware` (machines that exist only in the record).
     pub enabled_hardware_types: Vec<String>,
     /// The SQLite file.
@@ -64,6 +72,17 @@ pub struct Settings {
     /// Cleaning; `[clean]` is its older name.
     #[serde(rename = "cleaning", alias = "clean")]
     pub clean: CleanSettings,
+}
+
+/// Who may use the operator's API.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthStrategy {
+    /// Everybody who reaches it.
+    #[default]
+    Noauth,
+    /// The users of a file, by name and password.
+    HttpBasic,
 }
 
 /// The side that machines see.
@@ -215,6 +234,10 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 6385)),
+            auth_strategy: AuthStrategy::Noauth,
+            http_basic_auth_user_file: None,
+            tls_certificate: None,
+            tls_key: None,
             enabled_hardware_types: vec!["ipmi".to_owned()],
             database: PathBuf::from("ironwright.db"),
             state_dir: PathBuf::from("."),
@@ -253,16 +276,7 @@ impl Settings {
     pub fn check(&self) -> Result<(), SettingsError> {
         let refuse =
             |key, problem: &str| Err(SettingsError::Value { key, problem: problem.to_owned() });
-        if !self.listen.ip().is_loopback() {
-            return refuse(
-                "listen",
-                &format!(
-                    "{} is not a loopback address, and the operator's API has no authentication yet; listen on \
-                     127.0.0.1 or [::1] and reach it through a tunnel",
-                    self.listen
-                ),
-            );
-        }
+        self.check_access()?;
         let provisioning = &self.provisioning;
         if provisioning.listen.is_some()
             && provisioning.tls_listen.is_none()
@@ -304,6 +318,38 @@ impl Settings {
                 "ipmi.min_command_interval_ms",
                 &format!("is {pause}, must be 0 to {MAX_PAUSE_MS} milliseconds"),
             );
+        }
+        Ok(())
+    }
+
+    /// Who may use the operator's API from where.
+    fn check_access(&self) -> Result<(), SettingsError> {
+        let refuse = |key, problem: String| Err(SettingsError::Value { key, problem });
+        let basic = self.auth_strategy == AuthStrategy::HttpBasic;
+        if basic != self.http_basic_auth_user_file.is_some() {
+            let problem = "and auth_strategy = \"http_basic\" belong together: set both or none";
+            return refuse("http_basic_auth_user_file", problem.to_owned());
+        }
+        if self.tls_certificate.is_some() != self.tls_key.is_some() {
+            return refuse(
+                "tls_key",
+                "and tls_certificate belong together: set both or none".into(),
+            );
+        }
+        if !self.listen.ip().is_loopback() && !basic {
+            let problem = format!(
+                "{} is not a loopback address, and there is no authentication; set auth_strategy = \"http_basic\" and \
+                 TLS, or listen on 127.0.0.1 or [::1] and reach it through a tunnel",
+                self.listen
+            );
+            return refuse("listen", problem);
+        }
+        if !self.listen.ip().is_loopback() && self.tls_key.is_none() {
+            let problem = format!(
+                "{} is not a loopback address, and passwords would travel unencrypted; set tls_certificate and tls_key",
+                self.listen
+            );
+            return refuse("listen", problem);
         }
         Ok(())
     }
@@ -404,6 +450,13 @@ mod tests {
     fn what_cannot_work_is_refused_with_the_key_and_the_way_out() {
         for (text, expected) in [
             ("listen = '0.0.0.0:6385'", "no authentication"),
+            (
+                "listen = '0.0.0.0:1'\nauth_strategy = 'http_basic'\nhttp_basic_auth_user_file = 'u'",
+                "tls_certificate",
+            ),
+            ("auth_strategy = 'http_basic'", "http_basic_auth_user_file"),
+            ("auth_strategy = 'keystone'", "http_basic"),
+            ("tls_key = 'k'", "tls_certificate"),
             ("lisen = '127.0.0.1:6385'", "lisen"),
             ("[provisioning]\nlisten = '172.22.0.1:6388'", "insecure_plain_http"),
             ("enabled_hardware_types = []", "enabled_hardware_types"),

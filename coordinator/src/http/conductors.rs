@@ -12,7 +12,7 @@ use super::request::{Base, Query};
 use super::version::Version;
 use crate::app::App;
 
-const PARAMETERS: [(&str, u16); 6] = [
+pub(super) const PARAMETERS: [(&str, u16); 6] = [
     ("detail", 49),
     ("fields", 49),
     ("limit", 49),

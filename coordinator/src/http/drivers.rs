@@ -12,7 +12,7 @@ use super::version::Version;
 use crate::app::App;
 use crate::node::interfaces::{HARDWARE_TYPES, HardwareType, hardware_type};
 
-const PARAMETERS: [(&str, u16); 3] = [("type", 30), ("detail", 30), ("fields", 77)];
+pub(super) const PARAMETERS: [(&str, u16); 3] = [("type", 30), ("detail", 30), ("fields", 77)];
 
 /// `GET /v1/drivers`.
 ///
@@ -93,6 +93,36 @@ pub async fn properties_by_query(
 ) -> Result<Json<Value>, ApiError> {
     let missing = || ApiError::Invalid("Missing mandatory parameter: driver_name".into());
     described(&app, query.get("driver_name").ok_or_else(missing)?)
+}
+
+/// `GET /v1/drivers/{name}/raid/logical_disk_properties`.
+///
+/// # Errors
+///
+/// 404; 400 where the type's RAID interface is off.
+pub async fn raid_properties(
+    State(app): State<App>,
+    Path(driver): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let hardware = find(&app, &driver)?;
+    if hardware.default_class("raid").is_some_and(|class| class.starts_with("no-")) {
+        return Err(ApiError::Invalid(format!(
+            "Driver {driver} does not support raid (disabled or not implemented)."
+        )));
+    }
+    Ok(Json(json!({})))
+}
+
+/// `GET /v1/drivers/{name}/vendor_passthru/methods`: there are none.
+///
+/// # Errors
+///
+/// 404.
+pub async fn vendor_methods(
+    State(app): State<App>,
+    Path(driver): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    find(&app, &driver).map(|_| Json(json!({})))
 }
 
 fn described(app: &App, driver: &str) -> Result<Json<Value>, ApiError> {

@@ -1,6 +1,10 @@
 //! The whole router, as a client sees it.
 
+mod access;
+mod bad_input;
 mod lifecycle;
+mod parts;
+mod records;
 
 use std::sync::Arc;
 

@@ -197,8 +197,11 @@ pub(crate) fn forget(node: &mut Node) {
 pub(crate) fn forget_instance(node: &mut Node) {
     node.instance_info = Object::new();
     node.instance_uuid = None;
-    node.other.remove("instance_name");
+    for field in ["instance_name", "allocation_uuid"] {
+        node.other.remove(field);
+    }
     for key in [
+        "vifs",
         "instance",
         "root_uuid_or_disk_id",
         "is_whole_disk_image",

@@ -7,6 +7,7 @@ use super::play;
 use super::settle::{Mark, asked, fail, happened, settle};
 use super::wording;
 use crate::agent::reports;
+use crate::allocation;
 use crate::app::{App, Severity};
 use crate::node::deadline::{For, Waiting};
 use crate::node::lifecycle::Event;
@@ -133,6 +134,7 @@ async fn tear_down(app: &App, node: &Node, mark: &Mark) -> Result<(), StoreError
                 transition::apply(node, Event::Done, &asked(app))
             })
             .await?;
+            allocation::forget(app, node.uuid).await?;
             app.note(node.uuid, Severity::Info, "provisioning", "the instance is gone".to_owned())
                 .await;
             Ok(())

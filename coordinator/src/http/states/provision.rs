@@ -10,6 +10,8 @@ use crate::actions::{self, Request};
 use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::nodes::find;
+use crate::http::records;
+use crate::http::records::resources::RUNBOOK;
 use crate::http::request::{Base, Body};
 use crate::http::validate::{local, reason};
 use crate::http::version::Version;
@@ -82,14 +84,38 @@ pub async fn provision(
 ) -> Result<(StatusCode, HeaderMap), ApiError> {
     let Asked { request, runbook } = request(&body, version)?;
     let node = find(&app, &ident).await?;
-    if let Some(runbook) = runbook {
-        return Err(ApiError::NotFound { what: "Runbook", ident: runbook });
-    }
+    let request = match runbook {
+        Some(ident) => Request { steps: runbook_steps(&app, &node, &ident).await?, ..request },
+        None => request,
+    };
     if matches!(request.verb, Verb::Active | Verb::Rebuild) {
         refuse_deploy(&app, &node, &request).await?;
     }
     actions::provision(&app, &ident, request).await?;
     Ok(accepted(&base, &node))
+}
+
+/// The steps of a runbook, in their order. Ironic: the node must have the trait that the runbook is named after.
+async fn runbook_steps(app: &App, node: &Node, ident: &str) -> Result<Vec<CleanStep>, ApiError> {
+    let runbook = records::find(&RUNBOOK, app, ident).await?;
+    let traits = node.other.get("traits").and_then(Value::as_array);
+    let name = runbook.name.as_deref().unwrap_or_default();
+    if !traits.is_some_and(|traits| traits.iter().any(|one| one.as_str() == Some(name))) {
+        return Err(ApiError::Invalid(format!(
+            "Runbook {name} cannot be used for node {}: the node does not have the trait {name}.",
+            node.uuid
+        )));
+    }
+    let mut steps: Vec<Value> =
+        runbook.fields.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
+    steps.sort_by_key(|step| step["order"].as_u64().unwrap_or(u64::MAX));
+    let plain = steps.iter_mut().map(|step| {
+        if let Some(step) = step.as_object_mut() {
+            step.remove("order");
+        }
+        one_step(step, false).map_err(ApiError::Invalid)
+    });
+    plain.collect()
 }
 
 /// Everything in the record that would make the deploy fail. What the state or maintenance forbids comes first, and is the
