@@ -26,6 +26,7 @@ use ironwright_api::{Checksum, ReadbackMode, Written};
 
 pub use detect::{Format, Packing};
 pub use digest::DigestError;
+pub(crate) use digest::is_address;
 pub use error::ImageError;
 pub use http::{BadAuthorization, Http};
 pub use source::SourceError;

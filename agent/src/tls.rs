@@ -37,6 +37,12 @@ pub enum TlsError {
     /// A proxy's address.
     #[error("cannot use the image's proxy")]
     Proxy(#[source] reqwest::Error),
+    /// A proxy that is not spoken to.
+    #[error("the image's proxy must be an http or https URL, it begins with {scheme:?}")]
+    ProxyScheme {
+        /// What it begins with; the rest may hold a password.
+        scheme: String,
+    },
     /// The HTTP client could not be made.
     #[error("cannot set up the HTTP client")]
     Client(#[source] reqwest::Error),
@@ -90,6 +96,12 @@ pub fn image_client(
 /// The proxies of `access`, each with its exceptions.
 fn proxies(access: &ImageAccess) -> Result<Vec<reqwest::Proxy>, TlsError> {
     let except = access.no_proxy.as_deref().and_then(reqwest::NoProxy::from_string);
+    for proxy in [&access.http_proxy, &access.https_proxy].into_iter().flatten() {
+        let scheme = proxy.split_once("://").map_or("", |(scheme, _)| scheme);
+        if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err(TlsError::ProxyScheme { scheme: scheme.chars().take(16).collect() });
+        }
+    }
     let http = access.http_proxy.as_deref().map(reqwest::Proxy::http);
     let https = access.https_proxy.as_deref().map(reqwest::Proxy::https);
     let with = |proxy: reqwest::Result<reqwest::Proxy>| {
@@ -105,6 +117,8 @@ fn builder(verifier: Pinned) -> Result<reqwest::ClientBuilder, TlsError> {
     let config = client_config(verifier)?;
     Ok(reqwest::Client::builder()
         .tls_backend_preconfigured(config)
+        // A URL may carry a signature: it is nobody's business where a redirect leads.
+        .referer(false)
         // Proxies of the environment are a developer's, never a machine's.
         .no_proxy()
         .user_agent(concat!("ironwright-agent/", env!("CARGO_PKG_VERSION"))))

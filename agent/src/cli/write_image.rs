@@ -24,8 +24,8 @@ pub(super) struct Args {
     #[arg(long, required = true)]
     url: Vec<String>,
     /// `sha256:HEX` or `sha512:HEX` of the file as served, or the http(s) URL of a checksum file instead of HEX.
-    #[arg(long, value_parser = checksum)]
-    checksum: Checksum,
+    #[arg(long, value_parser = checksum_or_why)]
+    checksum: Result<Checksum, String>,
     /// The disk or file to write to. What is on it is lost.
     #[arg(long)]
     disk: PathBuf,
@@ -53,6 +53,14 @@ pub(super) struct Args {
     pub(super) json: bool,
 }
 
+/// A bad URL is refused later: clap would repeat it in its error, with its password.
+fn checksum_or_why(text: &str) -> Result<Result<Checksum, String>, String> {
+    match checksum(text) {
+        Err(why) if !text.contains("://") => Err(why),
+        checked => Ok(checked),
+    }
+}
+
 fn checksum(text: &str) -> Result<Checksum, String> {
     let (name, value) = text.split_once(':').ok_or("it must be sha256:HEX or sha512:HEX")?;
     let algorithm = match name {
@@ -60,7 +68,7 @@ fn checksum(text: &str) -> Result<Checksum, String> {
         "sha512" => ChecksumAlgorithm::Sha512,
         other => return Err(format!("{other:?} is not accepted as proof; use sha256 or sha512")),
     };
-    let is_url = value.starts_with("http://") || value.starts_with("https://");
+    let is_url = image::is_address(value);
     let is_hex =
         value.len() == algorithm.hex_len() && value.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_url && !is_hex {
@@ -85,13 +93,10 @@ fn access(args: &Args) -> Result<ImageAccess, Trouble> {
         std::fs::read_to_string(path)
             .map_err(|source| Trouble::usage(&Unreadable { path: path.clone(), source }))
     };
+    let own = args.auth_file.as_ref().map(read).transpose()?;
+    let own = own.map(|text| authorization(&text)).transpose();
     Ok(ImageAccess {
-        authorization: args
-            .auth_file
-            .as_ref()
-            .map(read)
-            .transpose()?
-            .map(|text| authorization(&text)),
+        authorization: own.map_err(|why| Trouble::usage(&Wrong { what: "--auth-file", why }))?,
         http_proxy: args.proxy.clone(),
         https_proxy: args.proxy.clone(),
         no_proxy: args.no_proxy.clone(),
@@ -107,16 +112,38 @@ struct Unreadable {
     source: std::io::Error,
 }
 
-/// `user:password` as a header (RFC 7617); what has a scheme already stays as it is.
-fn authorization(text: &str) -> String {
-    let text = text.trim();
-    if text.contains(' ') {
-        return text.to_owned();
+/// An option that cannot be used; its value may be a secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {why}")]
+struct Wrong {
+    what: &'static str,
+    why: String,
+}
+
+/// `user:password` as a header (RFC 7617); what has a scheme already stays as it is (RFC 9110, 11.4: a token, a space, the rest).
+fn authorization(text: &str) -> Result<String, String> {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    let is_scheme = |word: &str| {
+        !word.is_empty()
+            && word.chars().all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
+    };
+    match text.split_once(' ') {
+        _ if text.contains(['\n', '\r']) => Err("the file must have one line".to_owned()),
+        Some((scheme, rest)) if is_scheme(scheme) && !rest.trim().is_empty() => Ok(text.to_owned()),
+        _ if text.contains(':') => {
+            Ok(format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text)))
+        }
+        _ => {
+            Err("the file must hold user:password, or a whole value such as 'Bearer TOKEN'"
+                .to_owned())
+        }
     }
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(text))
 }
 
 pub(super) fn run(args: Args) -> Result<Done, Trouble> {
+    let ordered = args.checksum.clone();
+    let ordered = ordered.map_err(|why| Trouble::usage(&Wrong { what: "--checksum", why }))?;
     let system =
         system(std::slice::from_ref(&args.disk)).map_err(|error| Trouble::usage(&error))?;
     let path = system.admit(&args.disk).map_err(|error| Trouble::usage(&error))?;
@@ -127,7 +154,7 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         .map_err(|error| Trouble::new(&error, "check the certificate authorities and the proxy"))?;
     let image = Image {
         urls: args.url.clone(),
-        checksum: args.checksum.clone(),
+        checksum: ordered.clone(),
         disk_format: None,
         access: Some(access),
     };
@@ -135,7 +162,7 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         .map_err(|error| Trouble::new(&error, "check the file of --auth-file"))?;
     let request = Request {
         urls: args.url,
-        checksum: args.checksum,
+        checksum: ordered,
         disk_format: None,
         readback: args.readback,
         hold: if args.bootable { Hold::BootArea } else { Hold::Nothing },
@@ -157,23 +184,37 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         }
     });
     bar.bar.finish_and_clear();
-    let outcome = outcome.map_err(|error| trouble(&error))?;
+    let outcome = outcome.map_err(|error| trouble(&error, &args.disk))?;
     let committed = match args.bootable {
         true => Some(
             runtime()?.block_on(deploy::make_bootable(disk, &outcome)).map_err(Trouble::from)?,
         ),
         false => None,
     };
-    let written = outcome.written;
-    if args.json {
-        print_json(&Proof { written: &written, committed: committed.as_ref() })?;
-    } else {
-        print_line(&sentence(&written))?;
-        if let Some(Committed { table, partitions, .. }) = &committed {
-            print_line(&format!("bootable: {table} with {partitions} partitions, read back"))?;
-        }
+    let proof = Proof { written: &outcome.written, committed: committed.as_ref() };
+    // The disk is what it is: who cannot read the proof must not take it for a failed one.
+    print(&proof, args.json).map_err(|mut trouble| {
+        let what = sentence(proof.written);
+        trouble.message = format!(
+            "{what}; but this could not be printed on standard output: {}",
+            trouble.message
+        );
+        trouble
+    })?;
+    Ok(if proof.written.proven { Done::Proven } else { Done::NotVerified })
+}
+
+fn print(proof: &Proof<'_>, json: bool) -> Result<(), Trouble> {
+    if json {
+        return print_json(proof);
     }
-    Ok(if written.proven { Done::Proven } else { Done::NotVerified })
+    print_line(&sentence(proof.written))?;
+    match proof.committed {
+        Some(Committed { table, partitions, .. }) => {
+            print_line(&format!("bootable: {table} with {partitions} partitions, read back"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// What `--json` prints.
@@ -185,13 +226,28 @@ struct Proof<'a> {
     committed: Option<&'a Committed>,
 }
 
-fn trouble(error: &ImageError) -> Trouble {
-    Trouble::from(ironwright_api::Failure {
+/// With what became of the disk: `untouched`, `wiped` (no partition table is left) or `unclean` (one may be).
+fn trouble(error: &ImageError, disk: &Path) -> Trouble {
+    let wiped = matches!(error, ImageError::Wiped { .. });
+    let unclean = matches!(error, ImageError::Unclean { .. });
+    let state = if wiped {
+        "wiped"
+    } else if unclean {
+        "unclean"
+    } else {
+        "untouched"
+    };
+    let mut message = chain(error);
+    if state == "untouched" {
+        message.push_str(&format!("; nothing was written to {}", disk.display()));
+    }
+    let failure = ironwright_api::Failure {
         step: String::new(),
-        message: chain(error),
+        message,
         remedy: error.remedy(),
         blame: error.blame(),
-    })
+    };
+    Trouble::from(failure).with("disk", &state)
 }
 
 fn sentence(written: &Written) -> String {
@@ -260,8 +316,13 @@ mod tests {
 
     #[test]
     fn credentials_become_a_header_and_a_header_stays_one() {
-        assert_eq!(authorization("lab:secret\n"), "Basic bGFiOnNlY3JldA==");
-        assert_eq!(authorization("Bearer abc\n"), "Bearer abc");
+        let header = |text| authorization(text).unwrap();
+        assert_eq!(header("lab:secret\n"), "Basic bGFiOnNlY3JldA==");
+        assert_eq!(header("Bearer abc\n"), "Bearer abc");
+        assert_eq!(header("user:pass word\r\n"), "Basic dXNlcjpwYXNzIHdvcmQ=");
+        for text in ["", "\n", "justtoken", "Bearer ", "a:b\nc:d\n"] {
+            assert!(authorization(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ironwright_api::{Blame, Checksum, ChecksumAlgorithm};
+use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256, Sha512};
 use tokio::sync::mpsc;
 
@@ -32,6 +33,16 @@ pub enum DigestError {
     /// The checksum file cannot be had.
     #[error("cannot fetch the checksum file")]
     Fetch(#[from] SourceError),
+    /// The checksum file says two things about the image.
+    #[error("{url} has more than one {algorithm} of {names}, and they differ")]
+    Several {
+        /// The checksum file.
+        url: String,
+        /// `sha256` or `sha512`.
+        algorithm: &'static str,
+        /// File names looked for.
+        names: String,
+    },
     /// The checksum file says nothing about the image.
     #[error("{url} has no {algorithm} of {names}")]
     Missing {
@@ -47,7 +58,7 @@ pub enum DigestError {
 impl DigestError {
     pub(super) fn blame(&self) -> Blame {
         match self {
-            Self::Malformed { .. } | Self::Missing { .. } => Blame::Order,
+            Self::Malformed { .. } | Self::Missing { .. } | Self::Several { .. } => Blame::Order,
             Self::Fetch(error) => error.blame(),
         }
     }
@@ -60,6 +71,7 @@ impl DigestError {
                 )
             }
             Self::Fetch(error) => error.remedy(),
+            Self::Several { .. } => "give the digest itself in the order".into(),
             Self::Missing { .. } => {
                 "name the image's file in the checksum file, or give the digest itself in the order"
                     .into()
@@ -76,17 +88,26 @@ pub(super) async fn expected(
     tuning: &Tuning,
 ) -> Result<String, DigestError> {
     let value = checksum.value.trim();
-    if !value.starts_with("http://") && !value.starts_with("https://") {
+    if !is_address(value) {
         return parse_hex(value, checksum.algorithm);
     }
     let body = fetch_small(http, value, MAX_CHECKSUM_FILE_BYTES, tuning).await?;
-    let names: Vec<&str> = urls.iter().filter_map(|url| file_name(url)).collect();
+    let names: Vec<String> = urls.iter().filter_map(|url| file_name(url)).collect();
     let text = String::from_utf8_lossy(&body);
-    find_digest(&text, &names, checksum.algorithm).ok_or_else(|| DigestError::Missing {
-        url: public_url(value),
-        algorithm: checksum.algorithm.name(),
-        names: names.join(", "),
-    })
+    let (url, algorithm) = (public_url(value), checksum.algorithm.name());
+    let mut found = find_digests(&text, &names, checksum.algorithm);
+    found.dedup();
+    match found.len() {
+        0 => Err(DigestError::Missing { url, algorithm, names: names.join(", ") }),
+        1 => Ok(found.remove(0)),
+        _ => Err(DigestError::Several { url, algorithm, names: names.join(", ") }),
+    }
+}
+
+/// Whether a checksum is the address of one.
+pub(crate) fn is_address(value: &str) -> bool {
+    let scheme = value.split_once("://").map_or("", |(scheme, _)| scheme);
+    ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known))
 }
 
 fn parse_hex(value: &str, algorithm: ChecksumAlgorithm) -> Result<String, DigestError> {
@@ -104,44 +125,59 @@ fn is_digest(value: &str, algorithm: ChecksumAlgorithm) -> bool {
     value.len() == algorithm.hex_len() && value.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The last path segment of a URL.
-fn file_name(url: &str) -> Option<&str> {
+/// The last path segment of a URL, as a file is called.
+fn file_name(url: &str) -> Option<String> {
     let path = url.split(['?', '#']).next()?;
-    path.rsplit('/').next().filter(|name| !name.is_empty())
+    let name = path.rsplit('/').next().filter(|name| !name.is_empty())?;
+    Some(percent_decode_str(name).decode_utf8_lossy().into_owned())
 }
 
-/// Finds the digest of one of `names` in a checksum file: a bare digest, `HEX  name`, `HEX *name`,
-/// `SHA256 (name) = HEX`; other lines (comments, signatures, other algorithms) say nothing.
-fn find_digest(text: &str, names: &[&str], algorithm: ChecksumAlgorithm) -> Option<String> {
+/// The digests of `names` in a checksum file, ascending: a bare digest, `HEX  name`, `HEX *name`, `SHA256 (name) = HEX`; other lines
+/// (comments, signatures, other algorithms) say nothing. A name without a folder is nearer than one in some folder.
+fn find_digests(text: &str, names: &[String], algorithm: ChecksumAlgorithm) -> Vec<String> {
+    let text = text.trim_start_matches('\u{feff}');
     let lines =
         || text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let named =
-        lines().filter_map(|line| named_digest(line, algorithm)).find_map(|(name, digest)| {
-            let name = name.rsplit('/').next().unwrap_or(name);
-            names.contains(&name).then_some(digest)
-        });
-    let bare = || {
+    let (mut near, mut far) = (Vec::new(), Vec::new());
+    for (name, digest) in lines().filter_map(|line| named_digest(line, algorithm)) {
+        let name = name.strip_prefix("./").unwrap_or(&name);
+        let last = name.rsplit('/').next().unwrap_or(name);
+        if names.iter().any(|known| known == last) {
+            let found = if last == name { &mut near } else { &mut far };
+            found.push(digest.to_ascii_lowercase());
+        }
+    }
+    let mut found = if near.is_empty() { far } else { near };
+    if found.is_empty() {
         let mut lines = lines();
-        let only = lines.next().filter(|line| is_digest(line, algorithm))?;
-        lines.next().is_none().then_some(only)
-    };
-    named.or_else(bare).map(str::to_ascii_lowercase)
+        let only = lines.next().filter(|line| is_digest(line, algorithm));
+        let alone = lines.next().is_none();
+        found.extend(only.filter(|_| alone).map(str::to_ascii_lowercase));
+    }
+    found.sort_unstable();
+    found
 }
 
 /// `(name, digest)` of one line.
-fn named_digest(line: &str, algorithm: ChecksumAlgorithm) -> Option<(&str, &str)> {
+fn named_digest(line: &str, algorithm: ChecksumAlgorithm) -> Option<(String, &str)> {
+    // A leading backslash says that the name is escaped (coreutils, "sha2 utilities").
+    let (line, escaped) = line.strip_prefix('\\').map_or((line, false), |line| (line, true));
+    let plain = |name: &str| match escaped {
+        true => name.replace("\\n", "\n").replace("\\\\", "\\"),
+        false => name.to_owned(),
+    };
     if let Some((digest, rest)) = line.split_once(char::is_whitespace)
         && is_digest(digest, algorithm)
     {
         let rest = rest.trim_start();
-        return Some((rest.strip_prefix('*').unwrap_or(rest), digest));
+        return Some((plain(rest.strip_prefix('*').unwrap_or(rest)), digest));
     }
     let (head, digest) = line.rsplit_once('=')?;
     let (label, rest) = head.trim().split_once('(')?;
     let name = rest.trim().strip_suffix(')')?;
     let digest = digest.trim();
     let label_fits = label.trim().eq_ignore_ascii_case(algorithm.name());
-    (label_fits && is_digest(digest, algorithm)).then_some((name, digest))
+    (label_fits && is_digest(digest, algorithm)).then(|| (plain(name), digest))
 }
 
 /// A running digest.
@@ -215,9 +251,30 @@ mod tests {
             (sha512.clone(), false),
             (String::new(), false),
         ] {
-            let found = find_digest(&text, &["debian.qcow2"], ChecksumAlgorithm::Sha256);
-            assert_eq!(found, expected.then(|| digest.clone()), "{text}");
+            let found = find_digests(&text, &names(), ChecksumAlgorithm::Sha256);
+            assert_eq!(found.first().cloned(), expected.then(|| digest.clone()), "{text}");
+            assert!(found.len() < 2, "{text}");
         }
+    }
+
+    fn names() -> Vec<String> {
+        vec!["debian.qcow2".to_owned()]
+    }
+
+    #[test]
+    fn a_name_without_a_folder_is_nearer_and_two_digests_of_one_name_are_both_seen() {
+        let (one, other) = ("1".repeat(64), "2".repeat(64));
+        let find = |text: &str| find_digests(text, &names(), ChecksumAlgorithm::Sha256);
+        assert_eq!(
+            find(&format!("{other}  old/debian.qcow2\n{one}  debian.qcow2\n")),
+            std::slice::from_ref(&one)
+        );
+        let both = find(&format!("{other}  debian.qcow2\n{one} *./debian.qcow2\n"));
+        assert_eq!(both, [one.clone(), other]);
+        assert_eq!(find(&format!("\u{feff}{one}  debian.qcow2\n")), std::slice::from_ref(&one));
+        let odd = vec!["a\\b.qcow2".to_owned()];
+        let line = format!("\\{one}  a\\\\b.qcow2\n");
+        assert_eq!(find_digests(&line, &odd, ChecksumAlgorithm::Sha256), [one]);
     }
 
     #[test]
@@ -228,7 +285,8 @@ mod tests {
 
     #[test]
     fn file_names_come_without_query() {
-        assert_eq!(file_name("http://h/a/b.qcow2?sig=1"), Some("b.qcow2"));
+        assert_eq!(file_name("http://h/a/b.qcow2?sig=1").as_deref(), Some("b.qcow2"));
+        assert_eq!(file_name("http://h/my%20image.qcow2").as_deref(), Some("my image.qcow2"));
         assert_eq!(file_name("http://h/"), None);
     }
 }

@@ -41,11 +41,15 @@ impl Http {
 
     /// A GET. After a redirect to another host the client itself drops the header.
     pub(super) fn get(&self, url: &str) -> RequestBuilder {
-        let request = self.client.get(url);
-        let trusted = || url::Url::parse(url).is_ok_and(|url| self.trusted.contains(&url.origin()));
-        match &self.authorization {
-            Some(value) if trusted() => request.header(AUTHORIZATION, value.clone()),
-            _ => request,
+        let parsed = url::Url::parse(url).ok().filter(|url| self.trusted.contains(&url.origin()));
+        match (&self.authorization, parsed) {
+            (Some(value), Some(mut url)) => {
+                // One header: the one that was given for it, not also the one that the client makes of the URL's user.
+                url.set_username("").ok();
+                url.set_password(None).ok();
+                self.client.get(url).header(AUTHORIZATION, value.clone())
+            }
+            _ => self.client.get(url),
         }
     }
 }

@@ -45,8 +45,34 @@ const CLEARING: u8 = 1;
 const CLEARED: u8 = 2;
 const COMMITTING: u8 = 3;
 
-/// See [`super::write()`].
+/// See [`super::write()`]. A mirror with other bytes than ordered is one that failed: the next one is asked for the whole image.
 pub(super) async fn write(
+    request: &Request,
+    disk: Arc<dyn BlockDevice>,
+    watch: Arc<dyn Watch>,
+    http: &Http,
+    tuning: &Tuning,
+) -> Result<Outcome, ImageError> {
+    let mut request = request.clone();
+    loop {
+        let outcome = attempt(&request, disk.clone(), watch.clone(), http, tuning).await;
+        let wrong = match &outcome {
+            Err(ImageError::Wiped { source, .. }) => {
+                matches!(**source, ImageError::Checksum { .. })
+            }
+            Ok(_) | Err(_) => false,
+        };
+        if !wrong || request.urls.len() < 2 {
+            return outcome;
+        }
+        if let Err(error) = outcome {
+            tracing::warn!(error = %crate::report::chain(&error), "the next mirror is tried");
+        }
+        request.urls.remove(0);
+    }
+}
+
+async fn attempt(
     request: &Request,
     disk: Arc<dyn BlockDevice>,
     watch: Arc<dyn Watch>,

@@ -3,15 +3,17 @@
 //! The first request is `Range: bytes=0-`: an answer 206 is the body and says that ranges work. A cut or stalled
 //! connection goes on at the byte where it stopped; the digest over everything received stays the judge of the content.
 
+mod body;
 mod error;
 mod response;
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
+use body::{Body, Pace};
 pub use error::SourceError;
 use response::{Answer, Validator};
 
@@ -38,35 +40,6 @@ pub(super) struct Source {
     failed_at: u64,
     resumes: u32,
     last: Vec<SourceError>,
-}
-
-#[derive(Debug)]
-struct Body {
-    response: reqwest::Response,
-    /// Bytes to throw away: the server started over.
-    skip: u64,
-    pace: Pace,
-}
-
-/// How much came in how much waiting. Time that the reader takes for itself does not count.
-#[derive(Debug, Default)]
-struct Pace {
-    waited: Duration,
-    bytes: u64,
-}
-
-impl Pace {
-    /// Whether a server that answers, but hardly, has had its time: less than `bytes` came in `period` of waiting.
-    fn is_too_slow(&mut self, waited: Duration, came: usize, tuning: &Tuning) -> bool {
-        self.waited += waited;
-        self.bytes += came as u64;
-        if self.waited < tuning.stall {
-            return false;
-        }
-        let slow = self.bytes < tuning.stall_bytes;
-        *self = Self::default();
-        slow
-    }
 }
 
 impl Source {
@@ -158,7 +131,7 @@ impl Source {
                 continue;
             };
             let asked = Instant::now();
-            let chunk = tokio::time::timeout(self.tuning.stall, body.response.chunk()).await;
+            let chunk = tokio::time::timeout(self.tuning.stall, body.chunk()).await;
             let failure = match chunk {
                 Ok(Ok(Some(chunk)))
                     if body.pace.is_too_slow(asked.elapsed(), chunk.len(), &self.tuning) =>
@@ -171,19 +144,24 @@ impl Source {
                     }
                 }
                 Ok(Ok(Some(mut chunk))) => {
-                    let skipped = body.skip.min(chunk.len() as u64);
-                    body.skip -= skipped;
-                    chunk.advance(usize::try_from(skipped).unwrap_or(usize::MAX));
-                    if chunk.is_empty() {
-                        continue;
+                    body.skip_in(&mut chunk);
+                    match self.book(&chunk) {
+                        Ok(()) if chunk.is_empty() => continue,
+                        Ok(()) => return Ok(Some(chunk)),
+                        Err(failure) => failure,
                     }
-                    return self.accept(chunk).map(Some);
                 }
                 Ok(Ok(None)) => match self.total {
+                    // A part that ended where the server said: the next one is asked for.
+                    Some(total) if body.until == Some(self.position) && self.position < total => {
+                        self.body = None;
+                        self.connect().await?;
+                        continue;
+                    }
                     Some(total) if self.position < total => {
                         SourceError::Short { url: self.url(), bytes: self.position, total }
                     }
-                    _ if self.position == 0 => return Err(SourceError::Empty { url: self.url() }),
+                    _ if self.position == 0 => SourceError::Empty { url: self.url() },
                     Some(_) | None => return Ok(None),
                 },
                 Ok(Err(error)) => SourceError::cut(self.url(), self.position, error),
@@ -198,15 +176,14 @@ impl Source {
         }
     }
 
-    /// Books a chunk.
-    fn accept(&mut self, chunk: Bytes) -> Result<Bytes, SourceError> {
-        self.position += chunk.len() as u64;
-        match self.total {
-            Some(total) if self.position > total => {
-                Err(SourceError::Long { url: self.url(), bytes: self.position, total })
-            }
-            Some(_) | None => Ok(chunk),
+    /// Books a chunk, unless it goes past the end.
+    fn book(&mut self, chunk: &Bytes) -> Result<(), SourceError> {
+        let end = self.position + chunk.len() as u64;
+        if let Some(total) = self.total.filter(|total| end > *total) {
+            return Err(SourceError::Long { url: self.url(), bytes: end, total });
         }
+        self.position = end;
+        Ok(())
     }
 
     /// Opens a body at [`Source::position`], trying again and then the other URLs.
@@ -243,11 +220,17 @@ impl Source {
         self.ranges = answer.ranges;
         self.validator = answer.validator;
         let skip = self.position - answer.start;
-        Ok(Body { response: answer.response, skip, pace: Pace::default() })
+        Ok(Body::new(answer.response, skip, answer.until))
     }
 
     /// The file must not have become another one.
     fn check_same(&self, url: &str, answer: &Answer) -> Result<(), SourceError> {
+        if let (Some(was), Some(is)) = (self.total, answer.total)
+            && was != is
+            && !self.last.is_empty()
+        {
+            return Err(SourceError::OtherLength { url: public_url(url), was, is });
+        }
         if self.total.is_some() && answer.total.is_some() && self.total != answer.total {
             return Err(SourceError::Changed {
                 url: public_url(url),
@@ -280,8 +263,12 @@ impl Source {
             return Ok(());
         }
         self.urls.pop_front();
-        // Another server has other validators for the same bytes; the digest decides.
+        // Another server has other validators for the same bytes; the digest decides. As long as nothing was taken, so it may
+        // have another length.
         self.validator = None;
+        if self.position == 0 {
+            self.total = None;
+        }
         self.failures = 0;
         if self.urls.is_empty() && self.last.is_empty() {
             return Err(failure);
@@ -290,17 +277,24 @@ impl Source {
         Ok(())
     }
 
-    /// Exactly the bytes of `range`, over a connection of its own.
+    /// Exactly the bytes of `range`, over a connection of its own. A server that does not get there, for whatever reason but a
+    /// changed file, counts as one without ranges: the image is then read as it comes, with all that helps there.
     pub(super) async fn fetch(&self, range: Range<u64>) -> Result<Bytes, SourceError> {
         let url = self.urls.front().cloned().unwrap_or_default();
         let mut attempt = 1;
         loop {
             match self.fetch_once(&url, &range).await {
                 Err(failure) if failure.is_temporary() && attempt < self.tuning.attempts => {
+                    tracing::warn!(attempt, error = %describe(&failure), "a part of the image's tables is late");
                     pause(&self.tuning, attempt).await;
                     attempt += 1;
                 }
-                done => return done,
+                Ok(bytes) => return Ok(bytes),
+                Err(changed @ SourceError::Changed { .. }) => return Err(changed),
+                Err(failure) => {
+                    tracing::warn!(error = %describe(&failure), "reading the image as it comes");
+                    return Err(SourceError::NoRange { url: public_url(&url) });
+                }
             }
         }
     }
@@ -315,7 +309,7 @@ impl Source {
             return Err(SourceError::NoRange { url: public_url(url) });
         }
         let want = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
-        let body = read_capped(url, &mut answer.response, want, self.tuning.stall).await?;
+        let body = read_capped(url, &mut answer.response, want, &self.tuning).await?;
         if body.len() == want {
             return Ok(body.into());
         }
@@ -334,11 +328,14 @@ pub(super) async fn fetch_small(
     limit: usize,
     tuning: &Tuning,
 ) -> Result<Vec<u8>, SourceError> {
+    if !is_http(url) {
+        return Err(SourceError::BadUrl { url: public_url(url) });
+    }
     let mut attempt = 1;
     loop {
         let sent = tokio::time::timeout(tuning.stall, http.get(url).send()).await;
         let result = match response::read(url, 0, sent, tuning.stall) {
-            Ok(mut answer) => read_capped(url, &mut answer.response, limit, tuning.stall).await,
+            Ok(mut answer) => read_capped(url, &mut answer.response, limit, tuning).await,
             Err(error) => Err(error),
         };
         match result {
@@ -356,12 +353,17 @@ async fn read_capped(
     url: &str,
     response: &mut reqwest::Response,
     limit: usize,
-    stall: Duration,
+    tuning: &Tuning,
 ) -> Result<Vec<u8>, SourceError> {
-    let mut body = Vec::new();
+    let (mut body, mut pace) = (Vec::new(), Pace::default());
     loop {
         let bytes = body.len() as u64;
-        match tokio::time::timeout(stall, response.chunk()).await {
+        let asked = Instant::now();
+        match tokio::time::timeout(tuning.stall, response.chunk()).await {
+            Ok(Ok(Some(chunk))) if pace.is_too_slow(asked.elapsed(), chunk.len(), tuning) => {
+                let (least, seconds) = (tuning.stall_bytes, tuning.stall.as_secs_f32());
+                return Err(SourceError::Slow { url: public_url(url), bytes, least, seconds });
+            }
             Ok(Ok(Some(chunk))) if body.len() + chunk.len() > limit => {
                 let bytes = bytes + chunk.len() as u64;
                 return Err(SourceError::Long { url: public_url(url), bytes, total: limit as u64 });
@@ -370,7 +372,7 @@ async fn read_capped(
             Ok(Ok(None)) => return Ok(body),
             Ok(Err(error)) => return Err(SourceError::cut(public_url(url), bytes, error)),
             Err(_elapsed) => {
-                let seconds = stall.as_secs_f32();
+                let seconds = tuning.stall.as_secs_f32();
                 return Err(SourceError::Stalled { url: public_url(url), bytes, seconds });
             }
         }
@@ -393,15 +395,17 @@ fn describe(error: &SourceError) -> String {
 }
 
 fn is_http(url: &str) -> bool {
-    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+    url::Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
 }
 
-/// A URL fit for logs and results: no user, no password, no query (signatures live there).
+/// A URL fit for logs and results: no user, no password, no query (signatures live there). What is no URL is not shown: it may be
+/// one with a password and a slip of the pen.
 pub(super) fn public_url(url: &str) -> String {
-    let Ok(mut parsed) = url::Url::parse(url) else {
-        return format!("{:?}", url.chars().take(80).collect::<String>());
+    let parsed = url::Url::parse(url).ok().filter(url::Url::has_host);
+    let Some(mut parsed) = parsed else {
+        return format!("the text of {} characters that was given", url.chars().count());
     };
-    // Neither can fail for a URL with a host; one without has no credentials.
+    // Neither can fail for a URL with a host.
     parsed.set_username("").ok();
     parsed.set_password(None).ok();
     parsed.set_query(None);

@@ -7,6 +7,7 @@ mod disks;
 mod fault_matrix;
 mod faults;
 mod matrix;
+mod mirrors;
 mod packed;
 mod power_cut;
 mod qemu;

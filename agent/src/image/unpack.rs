@@ -63,6 +63,7 @@ pub(super) fn look_inside(packing: Packing, prefix: &[u8]) -> Result<(), ImageEr
     let mut source = open(Some(packing), io::Cursor::new(prefix.to_vec())).map_err(failed)?;
     while inside.len() < LOOK_BYTES {
         match source.read(&mut piece) {
+            Ok(0) if inside.is_empty() => return Err(ImageError::Empty),
             Ok(0) => break,
             Ok(read) => inside.extend_from_slice(piece.get(..read).unwrap_or_default()),
             // The prefix ends here, the image does not.

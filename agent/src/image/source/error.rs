@@ -111,6 +111,16 @@ pub enum SourceError {
         /// Now.
         is: String,
     },
+    /// A mirror of another file.
+    #[error("{url} serves a file of {is} bytes, the URL before it one of {was}")]
+    OtherLength {
+        /// Where.
+        url: String,
+        /// Bytes at the URL that was read before.
+        was: u64,
+        /// Bytes here.
+        is: u64,
+    },
     /// Several URLs, none good.
     #[error("every URL failed: {failures}")]
     NoUrlLeft {
@@ -142,6 +152,7 @@ impl SourceError {
             | Self::Empty { .. }
             | Self::Long { .. }
             | Self::Changed { .. }
+            | Self::OtherLength { .. }
             | Self::NoUrlLeft { .. } => false,
         }
     }
@@ -160,6 +171,7 @@ impl SourceError {
             | Self::Short { .. }
             | Self::Long { .. }
             | Self::Changed { .. }
+            | Self::OtherLength { .. }
             | Self::NoUrlLeft { .. } => Blame::Environment,
         }
     }
@@ -174,6 +186,7 @@ impl SourceError {
             Self::Unreachable { .. } => {
                 "check that the provisioning network reaches the image server, and its name and certificate".into()
             }
+            Self::OtherLength { .. } => "name only mirrors of the same file".into(),
             Self::Changed { .. } => {
                 "publish images under names that never change, and order the new one".into()
             }

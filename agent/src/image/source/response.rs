@@ -46,6 +46,8 @@ pub(super) struct Answer {
     pub(super) response: Response,
     /// File offset of the body's first byte.
     pub(super) start: u64,
+    /// End of the body as announced: after the last byte of the range; unknown for a whole file.
+    pub(super) until: Option<u64>,
     /// Length of the whole file, when known.
     pub(super) total: Option<u64>,
     /// Whether the server serves ranges.
@@ -77,6 +79,11 @@ pub(super) fn read(
     let url = public_url(url);
     let response = match sent {
         Ok(Ok(response)) => response,
+        Ok(Err(error)) if error.is_builder() => return Err(SourceError::BadUrl { url }),
+        Ok(Err(error)) if error.is_redirect() => {
+            let reason = "it redirects again and again".to_owned();
+            return Err(SourceError::Unusable { url, reason });
+        }
         Ok(Err(error)) => {
             return Err(SourceError::Unreachable { url, source: error.without_url() });
         }
@@ -95,17 +102,18 @@ pub(super) fn read(
         StatusCode::PARTIAL_CONTENT => {
             let header = headers.get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
             let header = header.unwrap_or_default();
-            let Some((first, total)) = content_range(header).filter(|(first, _)| *first == start)
-            else {
+            let range = content_range(header).filter(|(first, ..)| *first == start);
+            let Some((first, last, total)) = range else {
                 let reason =
                     format!("asked for bytes from {start} it sent Content-Range {header:.80?}");
                 return Err(SourceError::Unusable { url, reason });
             };
-            Ok(Answer { response, start: first, total, ranges: true, validator })
+            let until = Some(last + 1);
+            Ok(Answer { response, start: first, until, total, ranges: true, validator })
         }
         StatusCode::OK => {
             let total = response.content_length();
-            Ok(Answer { response, start: 0, total, ranges: false, validator })
+            Ok(Answer { response, start: 0, until: None, total, ranges: false, validator })
         }
         StatusCode::RANGE_NOT_SATISFIABLE if start == 0 => Err(SourceError::Empty { url }),
         StatusCode::RANGE_NOT_SATISFIABLE => Err(SourceError::Changed {
@@ -118,8 +126,8 @@ pub(super) fn read(
     }
 }
 
-/// First byte and length of the file from `bytes FIRST-LAST/LENGTH`.
-fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
+/// First byte, last byte, and length of the file from `bytes FIRST-LAST/LENGTH`.
+fn content_range(value: &str) -> Option<(u64, u64, Option<u64>)> {
     let (range, length) = value.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
@@ -128,7 +136,7 @@ fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
         digits => Some(digits.parse().ok()?),
     };
     let sound = first <= last && length.is_none_or(|length: u64| last < length);
-    sound.then_some((first, length))
+    (sound && last < u64::MAX).then_some((first, last, length))
 }
 
 #[cfg(test)]
@@ -138,8 +146,8 @@ mod tests {
     #[test]
     fn content_ranges_that_cannot_be_are_refused() {
         for (value, expected) in [
-            ("bytes 0-9/10", Some((0, Some(10)))),
-            ("bytes 5-9/*", Some((5, None))),
+            ("bytes 0-9/10", Some((0, 9, Some(10)))),
+            ("bytes 5-9/*", Some((5, 9, None))),
             ("bytes 0-10/10", None),
             ("bytes 9-5/10", None),
             ("bytes */10", None),

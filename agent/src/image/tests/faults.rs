@@ -254,7 +254,7 @@ async fn the_checksum_may_be_the_url_of_a_checksum_file() {
 }
 
 /// An image whose tables lie beyond the first bytes, and the settings to fetch them by range.
-fn image_with_far_tables() -> (Vec<u8>, Tuning) {
+pub(super) fn image_with_far_tables() -> (Vec<u8>, Tuning) {
     let clusters = (0..200).map(Cluster::Plain).collect();
     let recipe =
         Recipe { cluster_bits: 9, extended: false, zstd: false, clusters, short: 0, seed: 3 };
@@ -331,7 +331,14 @@ async fn a_url_that_cannot_be_used_is_refused_at_once_and_without_its_password()
             "ftp://me:secret@host/image?sig=1",
             "cannot fetch the image: ftp://host/image is no http or https URL",
         ),
-        ("image.img", "cannot fetch the image: \"image.img\" is no http or https URL"),
+        (
+            "image.img",
+            "cannot fetch the image: the text of 9 characters that was given is no http or https URL",
+        ),
+        (
+            "http://me:secret@host:99999/x",
+            "cannot fetch the image: the text of 29 characters that was given is no http or https URL",
+        ),
     ] {
         let request = Request { urls: vec![url.into()], ..request(&server, &"0".repeat(64)) };
         let error = write_to(&server, &disk, &request, &quick()).await.unwrap_err();

@@ -209,3 +209,15 @@ async fn a_connection_that_breaks_inside_a_packed_image_goes_on_where_it_stopped
     assert_eq!(outcome.written.resumes, 1);
     assert_eq!(disk.content()[..content.len()], content);
 }
+
+#[tokio::test]
+async fn an_image_packed_from_nothing_is_refused_before_the_disk_is_touched() {
+    for (name, file) in packed(&[]) {
+        let server = Server::good(file.clone(), true).await;
+        let disk = Arc::new(MemoryDisk::new(8 << 20));
+        let request = request(&server, &sha256_hex(&file));
+        let error = write_to(&server, &disk, &request, &quick()).await.unwrap_err();
+        assert!(matches!(error, ImageError::Empty), "{name}: {error}");
+        assert!(disk.is_untouched());
+    }
+}

@@ -3,7 +3,7 @@
 //! Direct transfers need aligned memory, offsets and lengths. Whole aligned blocks go straight to the device; the
 //! ragged edges are read, changed and written under a lock, because two writers may touch one block from both sides.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -95,6 +95,15 @@ impl RealDisk {
             }
             other => (other?, direct_possible),
         };
+        if write && !is_device {
+            // What O_EXCL is for devices; gone with the descriptor.
+            file.try_lock().map_err(|error| match error {
+                TryLockError::WouldBlock => {
+                    io::Error::other("in use: another process writes to this file")
+                }
+                TryLockError::Error(error) => error,
+            })?;
+        }
         let (bytes, sector_bytes) = if is_device {
             (ioctl::block::bytes(&file)?, ioctl::block::sector_bytes(&file)?)
         } else {
