@@ -200,14 +200,16 @@ impl Task {
         let admitted = system.admit(path).map_err(|error| chain(&error))?;
         let disk = RealDisk::open(admitted, Access::Write).map_err(|error| chain(&error))?;
         let commands = disk.commands().map_err(|error| chain(&error))?;
+        let (transport, settings) = (&*self.disk.identity.transport, &self.settings);
+        let attempt = Attempt { disk: &disk, commands: &commands, transport, settings, follow };
         if self.kind == Kind::EraseDevices {
-            let (transport, settings) = (&*self.disk.identity.transport, &self.settings);
-            let attempt = Attempt { disk: &disk, commands: &commands, transport, settings, follow };
             return Ok(attempt.erase());
         }
+        let device_log = attempt.free()?;
         let erased =
             metadata::erase(&disk, &self.disk.serial, partitions).map_err(|error| chain(&error))?;
         Ok(Outcome {
+            device_log,
             verification: Verification {
                 mode: "full".to_owned(),
                 bytes_read: erased.verified_bytes,

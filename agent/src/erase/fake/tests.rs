@@ -185,6 +185,26 @@ fn a_fake_nvme_that_lost_its_power_in_a_sanitize_is_followed_by_the_next_boot() 
 }
 
 #[test]
+fn a_fake_disk_that_an_earlier_attempt_left_closed_is_open_for_the_metadata_erase_that_comes_first()
+{
+    let (blocks, nvme) = sanitizing_nvme();
+    for sstat in [2, 3] {
+        (nvme.state.lock().unwrap().sstat, blocks.medium().closed) = (sstat, true);
+        let (settings, eye) = (EraseSettings::default(), Eye::default());
+        let attempt = Attempt {
+            disk: &blocks,
+            commands: &nvme,
+            transport: "nvme",
+            settings: &settings,
+            follow: &eye,
+        };
+        let log = attempt.free().unwrap();
+        assert!(!blocks.medium().closed && log.contains_key("left_by_an_earlier_attempt"));
+        assert!(attempt.free().unwrap().is_empty());
+    }
+}
+
+#[test]
 fn a_fake_nvme_found_in_its_failure_mode_is_freed_or_said_to_be_lost() {
     for restricted in [false, true] {
         let (blocks, nvme) = sanitizing_nvme();
