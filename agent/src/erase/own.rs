@@ -24,6 +24,8 @@ use crate::sys::command::{CommandError, DeviceCommands};
 
 /// Between two looks at a running operation.
 const PAUSE: Duration = Duration::from_secs(2);
+/// The first pauses are shorter: a cryptographic erase is done in a moment.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Looks in a row that may fail: a device that is being reset is away for some seconds, a slow one for minutes.
 const BLIND: u32 = 90;
 /// Looks without any progress after which a device is given up: a day. A terabyte disk moves one 65536th in two seconds.
@@ -162,6 +164,7 @@ impl Own<'_> {
         mut look: impl FnMut() -> Result<Stand, CommandError>,
     ) -> Result<(), OwnError> {
         let (mut last, mut blind, mut still) = (0_u16, 0_u32, 0_u32);
+        let mut pause = FIRST_PAUSE;
         loop {
             match look() {
                 Ok(Stand::Done) => {
@@ -192,7 +195,8 @@ impl Own<'_> {
             if !self.follow.go_on("erase", part(self.bytes, u64::from(last), 1 << 16)) {
                 return Err(OwnError::Stopped { percent });
             }
-            self.commands.wait(PAUSE);
+            self.commands.wait(pause);
+            pause = (pause * 2).min(PAUSE);
         }
     }
 
