@@ -7,8 +7,10 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::app::{App, Change, Severity};
+use crate::node::interfaces::class_of;
 use crate::node::lifecycle::{Event, Refused, Verb};
 use crate::node::order::{self, OrderError};
+use crate::node::pretend;
 use crate::node::transition::{self, Asked, TransitionError};
 use crate::node::{Node, PowerTarget, ProvisionState};
 use crate::power::{BmcError, Boot, BootDevice, Command, boots_efi};
@@ -69,15 +71,15 @@ pub struct Request {
     pub verb: Verb,
     /// The config drive, for `active` and `rebuild`; none: a rebuild keeps the one it has.
     pub configdrive: Option<Value>,
-    /// The steps, for `clean`.
-    pub clean_steps: Vec<CleanStep>,
+    /// The steps, for `clean`, `service`, `active` and `rebuild`.
+    pub steps: Vec<CleanStep>,
 }
 
 impl Request {
     /// A request without a body.
     #[must_use]
     pub fn plain(verb: Verb) -> Self {
-        Self { verb, configdrive: None, clean_steps: Vec::new() }
+        Self { verb, configdrive: None, steps: Vec::new() }
     }
 }
 
@@ -221,30 +223,21 @@ fn free(node: &Node) -> Result<(), ActionError> {
 /// Applies an operator's wish to the record.
 fn ask(app: &App, node: &mut Node, request: &Request) -> Result<(), ActionError> {
     let verb = request.verb;
-    if node.power_request.is_some() {
-        free(node)?;
-    }
+    free(node)?;
     crate::node::lifecycle::next(node.provision_state, Event::Asked(verb))
         .map_err(|refused| ActionError::Refused(refused.on(node.uuid)))?;
     allowed(node, verb)?;
+    supported(node, verb)?;
     if let (Verb::Active | Verb::Rebuild, Some(configdrive)) = (verb, &request.configdrive) {
         node.instance_info.insert("configdrive".to_owned(), configdrive.clone());
     }
-    if verb == Verb::Clean && request.clean_steps.is_empty() {
-        return Err(ActionError::Invalid(
-            "\"clean_steps\" is required when setting target provision state to clean".into(),
-        ));
-    }
+    steps_fit(node, request)?;
     if matches!(verb, Verb::Clean | Verb::Provide)
         && let Some(problem) = order::skip_problem(node)
     {
         return Err(ActionError::Invalid(problem));
     }
-    let asked = Asked {
-        now: app.clock.now(),
-        clean: &app.settings.clean,
-        clean_steps: &request.clean_steps,
-    };
+    let asked = Asked { now: app.clock.now(), clean: &app.settings.clean, steps: &request.steps };
     if verb == Verb::Abort && stops_later(node) {
         return Ok(());
     }
@@ -263,6 +256,65 @@ fn stops_later(node: &mut Node) -> bool {
     true
 }
 
+/// Refuses what the node's interfaces do not do, in Ironic's words.
+fn supported(node: &Node, verb: Verb) -> Result<(), ActionError> {
+    let (kind, good) = match verb {
+        Verb::Rescue | Verb::Unrescue => ("rescue", pretend::is_pretended(node, "rescue")),
+        Verb::Service => ("service", pretend::is_pretended(node, "deploy")),
+        Verb::Inspect => ("inspect", class_of(node, "inspect") != Some("no-inspect")),
+        Verb::Active
+        | Verb::Rebuild
+        | Verb::Deleted
+        | Verb::Manage
+        | Verb::Provide
+        | Verb::Abort
+        | Verb::Clean
+        | Verb::Adopt
+        | Verb::Unhold => return Ok(()),
+    };
+    if good {
+        return Ok(());
+    }
+    Err(ActionError::Refused(format!(
+        "Driver {} does not support {kind} (disabled or not implemented).",
+        node.driver
+    )))
+}
+
+/// Whether the steps asked for are there where they must be, and can be done.
+fn steps_fit(node: &Node, request: &Request) -> Result<(), ActionError> {
+    let needed = match request.verb {
+        Verb::Clean => "clean_steps",
+        Verb::Service => "service_steps",
+        Verb::Active | Verb::Rebuild
+            if !request.steps.is_empty() && !pretend::is_pretended(node, "deploy") =>
+        {
+            return Err(ActionError::Invalid(format!(
+                "deploy_steps are not supported by deploy interface {} yet; leave them out.",
+                class_of(node, "deploy").unwrap_or_default()
+            )));
+        }
+        Verb::Active
+        | Verb::Rebuild
+        | Verb::Deleted
+        | Verb::Manage
+        | Verb::Provide
+        | Verb::Inspect
+        | Verb::Abort
+        | Verb::Adopt
+        | Verb::Rescue
+        | Verb::Unrescue
+        | Verb::Unhold => return Ok(()),
+    };
+    if request.steps.is_empty() {
+        let verb = request.verb.text();
+        return Err(ActionError::Invalid(format!(
+            "\"{needed}\" is required when setting target provision state to {verb}"
+        )));
+    }
+    Ok(())
+}
+
 fn invalid(node: &Node, error: &OrderError) -> ActionError {
     ActionError::Invalid(format!(
         "Failed to validate deploy info for node {}. Error: {error}",
@@ -278,6 +330,8 @@ fn allowed(node: &Node, verb: Verb) -> Result<(), ActionError> {
     let operation = match verb {
         Verb::Active | Verb::Rebuild => "provisioning",
         Verb::Clean => "cleaning",
+        Verb::Rescue => "rescuing",
+        Verb::Service => "servicing",
         Verb::Provide if node.retired => {
             return Err(ActionError::Refused(format!(
                 "The provide operation can't be performed on node {} because it is retired.",
@@ -289,6 +343,8 @@ fn allowed(node: &Node, verb: Verb) -> Result<(), ActionError> {
         | Verb::Provide
         | Verb::Inspect
         | Verb::Abort
+        | Verb::Unrescue
+        | Verb::Unhold
         | Verb::Adopt => return Ok(()),
     };
     if node.maintenance {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::certificate::SigningKey;
+use crate::http::auth::Users;
 use crate::node::{Node, deadline};
 use crate::power::Power;
 use crate::settings::Settings;
@@ -35,6 +36,8 @@ pub struct App {
     pub clock: Clock,
     /// SHA-256 of the certificate (DER) that agents pin, lower-case hexadecimal; none without a TLS listener.
     pub certificate_sha256: Option<Arc<str>>,
+    /// Who may use the operator's API; none: everybody who reaches it.
+    pub users: Option<Arc<Users>>,
     /// Countersigns certificates of erased disks; none: they are kept with the agent's signature only.
     pub countersigner: Option<Arc<SigningKey>>,
 }
@@ -74,6 +77,7 @@ impl App {
             power,
             clock,
             certificate_sha256: None,
+            users: None,
             countersigner: None,
         }
     }

@@ -3,6 +3,8 @@
 //! Two sides: operators (Ironic's API and our additions to it) and machines (boot script, kernel, ramdisk, lookup,
 //! heartbeat). Neither side serves the other's routes, unless no address was set for the machines' side.
 
+pub mod allocations;
+pub mod auth;
 pub mod certificates;
 pub mod conductors;
 pub mod drivers;
@@ -12,6 +14,7 @@ pub mod explain;
 pub mod fields;
 pub mod heartbeat;
 pub mod history;
+pub mod interfaces;
 pub mod inventory;
 mod layers;
 pub mod lookup;
@@ -19,119 +22,347 @@ pub mod maintenance;
 pub mod management;
 pub mod mask;
 pub mod nodes;
+pub mod openapi;
 pub mod plan;
 pub mod ports;
 pub mod progress;
+pub mod records;
 pub mod representation;
 pub mod request;
 pub mod root;
+pub mod route;
+pub mod shards;
 pub mod states;
 pub mod traits;
 pub mod validate;
 pub mod version;
+pub mod vifs;
 
-use axum::routing::{MethodRouter, get, post, put};
+use axum::extract::{Path, State};
 use axum::{Extension, Router, middleware};
 
 use crate::app::App;
 use crate::boot;
+use crate::store::RecordKind;
+use error::ApiError;
 use lookup::Secure;
+use records::{Ask, Resource};
+use request::{Body, Scheme};
+use route::{Input, Route, delete, get, patch, post, put, router};
 
 /// What operators reach. It also serves lookup and heartbeat where machines have no address of their own.
 pub fn operator(app: App) -> Router {
-    let mut routes = discovery().merge(node_routes()).merge(other_routes());
+    let mut table = operator_table();
     if app.settings.provisioning.listen.is_none() && app.settings.provisioning.tls_listen.is_none()
     {
-        routes = routes.merge(agent_routes());
+        table.extend(agent_routes());
     }
-    layers::around(routes.layer(Extension(Secure(false))).with_state(app))
+    let secure = app.settings.tls_certificate.is_some();
+    let users = app.users.clone();
+    let mut routes = layers::refusing(
+        router(table)
+            .layer(Extension(Secure(secure)))
+            .layer(Extension(Scheme::of(secure)))
+            .with_state(app),
+    );
+    if let Some(users) = users {
+        routes = routes.layer(middleware::from_fn_with_state(users, auth::layer));
+    }
+    layers::around(routes)
 }
 
 /// What machines reach. `secure` is whether the listener speaks TLS; without it there are also the files to boot from.
 pub fn provisioning(app: App, secure: bool) -> Router {
-    let mut routes = discovery().merge(agent_routes());
+    let mut table = discovery();
+    table.extend(agent_routes());
     if !secure {
-        routes = routes.merge(boot_routes());
+        table.extend(boot_routes());
     }
-    layers::around(routes.layer(Extension(Secure(secure))).with_state(app))
+    let routes =
+        router(table).layer(Extension(Secure(secure))).layer(Extension(Scheme::of(secure)));
+    layers::around(layers::refusing(routes.with_state(app)))
 }
 
-fn discovery() -> Router<App> {
-    Router::new().route("/", get(root::discover)).route("/v1", get(root::version_document))
+fn discovery() -> Vec<Route> {
+    vec![
+        get("/", 1, "what this API is", root::discover),
+        get("/v1", 1, "the versions and resources of this API", root::version_document),
+    ]
 }
 
-fn agent_routes() -> Router<App> {
-    Router::new()
-        .route("/v1/lookup", get(lookup::show))
-        .route("/v1/heartbeat/{node}", post(heartbeat::beat))
+fn agent_routes() -> Vec<Route> {
+    vec![
+        get("/v1/lookup", 1, "a ramdisk asks which node it runs on", lookup::show),
+        post("/v1/heartbeat/{node}", 1, "an agent reports", heartbeat::beat).answers(202),
+    ]
 }
 
-fn boot_routes() -> Router<App> {
-    Router::new()
-        .route("/boot/ipxe", get(boot::entry))
-        .route("/boot/ipxe/{mac}", get(boot::script_of))
-        .route("/boot/vmlinuz", get(boot::kernel))
-        .route("/boot/initrd", get(boot::ramdisk))
+fn boot_routes() -> Vec<Route> {
+    vec![
+        get("/boot/ipxe", 1, "the first boot script", boot::entry),
+        get("/boot/ipxe/{mac}", 1, "a machine's boot script", boot::script_of),
+        get("/boot/vmlinuz", 1, "the ramdisk's kernel", boot::kernel),
+        get("/boot/initrd", 1, "the ramdisk", boot::ramdisk),
+    ]
 }
 
-fn node_routes() -> Router<App> {
+/// Every route of the operator's API.
+#[must_use]
+pub fn operator_table() -> Vec<Route> {
+    use records::resources as of;
+    let mut table = discovery();
+    table.extend(node_routes());
+    table.extend(state_routes());
+    table.extend(node_part_routes());
+    table.extend(our_routes());
+    table.extend(other_routes());
+    for resource in [
+        &of::CHASSIS,
+        &of::PORTGROUP,
+        &of::CONNECTOR,
+        &of::TARGET,
+        &of::TEMPLATE,
+        &of::RUNBOOK,
+        &of::INSPECTION_RULE,
+    ] {
+        table.extend(record_routes(resource));
+    }
+    table.extend(allocation_routes());
+    table
+}
+
+fn node_routes() -> Vec<Route> {
     let node = "/v1/nodes/{node}";
-    let at = |path: &str| format!("{node}{path}");
-    Router::new()
-        .route("/v1/nodes", get(nodes::plain).post(nodes::create))
-        .route("/v1/nodes/detail", get(nodes::detailed))
-        .route("/v1/nodes/validate", get(validate::by_query))
-        .route(node, get(nodes::show).patch(nodes::change).delete(nodes::delete))
-        .route(&at("/validate"), get(validate::by_ident))
-        .route(&at("/states"), get(states::show))
-        .route(&at("/states/power"), put(states::power))
-        .route(&at("/states/provision"), put(states::provision))
-        .route(&at("/states/console"), get(states::console))
-        .route(&at("/maintenance"), put(maintenance::set).delete(maintenance::unset))
-        .route(
-            &at("/management/boot_device"),
-            get(management::boot_device).put(management::set_boot_device),
-        )
-        .route(&at("/management/boot_device/supported"), get(management::supported))
-        .route(&at("/ports"), get(ports::of_node))
-        .route(&at("/ports/detail"), get(ports::of_node_detailed))
-        .route(&at("/vifs"), since(28, get(traits::vifs)))
-        .route(
-            &at("/traits"),
-            since(37, get(traits::list).put(traits::replace).delete(traits::clear)),
-        )
-        .route(&at("/traits/{trait}"), since(37, put(traits::add).delete(traits::remove)))
-        .route(&at("/history"), since(78, get(history::list)))
-        .route(&at("/history/{entry}"), since(78, get(history::show)))
-        .route(&at("/inventory"), since(81, get(inventory::show)))
-        // Ours.
-        .route(&at("/progress"), get(progress::show))
-        .route(&at("/explain"), get(explain::show))
-        .route(&at("/evidence"), get(evidence::show))
-        .route(&at("/plan"), get(plan::show))
-        .route(&at("/certificates"), get(certificates::list))
-        .route(&at("/certificates/{id}"), get(certificates::show))
+    let lists = &nodes::PARAMETERS;
+    vec![
+        get("/v1/nodes", 1, "list nodes", nodes::plain).asks(lists),
+        post("/v1/nodes", 1, "enrol a node", nodes::create),
+        get("/v1/nodes/detail", 1, "list whole nodes", nodes::detailed).asks(lists),
+        get("/v1/nodes/validate", 1, "check the node that the query names", validate::by_query)
+            .asks(&[("node", 1), ("node_uuid", 1)]),
+        get(node, 1, "show a node", nodes::show).asks(&[("fields", 8)]),
+        patch(node, 1, "change a node", nodes::change).asks(&[("reset_interfaces", 45)]),
+        delete(node, 1, "delete a node", nodes::delete),
+        get(format!("{node}/validate"), 1, "check everything a deploy needs", validate::by_ident),
+        put(format!("{node}/maintenance"), 1, "switch maintenance on", maintenance::set)
+            .takes(Input::Optional),
+        delete(format!("{node}/maintenance"), 1, "switch maintenance off", maintenance::unset)
+            .answers(202),
+        get(format!("{node}/children"), 83, "list a node's children", nodes::children),
+    ]
 }
 
-fn other_routes() -> Router<App> {
-    Router::new()
-        .route("/v1/ports", get(ports::list).post(ports::create))
-        .route("/v1/ports/detail", get(ports::detailed))
-        .route("/v1/ports/{port}", get(ports::show).patch(ports::change).delete(ports::delete))
-        .route("/v1/drivers", get(drivers::list))
-        .route("/v1/drivers/properties", get(drivers::properties_by_query))
-        .route("/v1/drivers/{driver}", get(drivers::show))
-        .route("/v1/drivers/{driver}/properties", get(drivers::properties))
-        .route("/v1/certificate-key", get(certificates::key))
-        .route("/v1/conductors", since(49, get(conductors::list)))
-        .route("/v1/conductors/{host}", since(49, get(conductors::show)))
+fn state_routes() -> Vec<Route> {
+    let at = |path: &str| format!("/v1/nodes/{{node}}/{path}");
+    vec![
+        get(at("states"), 1, "show a node's states", states::show),
+        put(at("states/power"), 1, "change the power", states::power),
+        put(at("states/provision"), 1, "ask for a provision state", states::provision),
+        put(at("states/raid"), 12, "set the wanted RAID", interfaces::raid).answers(204),
+        put(at("states/boot_mode"), 76, "change the boot mode", interfaces::boot_mode),
+        put(at("states/secure_boot"), 76, "switch Secure Boot", interfaces::secure_boot),
+        get(at("states/console"), 1, "show the console", interfaces::console),
+        put(at("states/console"), 1, "switch the console", interfaces::set_console),
+        get(at("management/boot_device"), 1, "read the boot device", management::boot_device),
+        put(at("management/boot_device"), 1, "set the boot device", management::set_boot_device)
+            .answers(204),
+        get(at("management/boot_device/supported"), 1, "list boot devices", management::supported),
+        put(at("management/inject_nmi"), 29, "interrupt the machine", interfaces::inject_nmi)
+            .answers(204)
+            .takes(Input::Optional),
+        get(at("management/indicators"), 63, "list indicators", interfaces::indicators),
+        get(
+            at("management/indicators/{component}"),
+            63,
+            "list a component's indicators",
+            interfaces::indicators,
+        ),
+        get(
+            at("management/indicators/{component}/{indicator}"),
+            63,
+            "read an indicator",
+            interfaces::indicator,
+        ),
+        put(
+            at("management/indicators/{component}/{indicator}"),
+            63,
+            "set an indicator",
+            interfaces::set_indicator,
+        )
+        .answers(204),
+    ]
 }
 
-/// Routes that older versions than `1.minor` do not have: 404 for those.
-fn since(minor: u16, routes: MethodRouter<App>) -> MethodRouter<App> {
-    routes.layer(middleware::from_fn(move |version, request, next| {
-        layers::since(minor, version, request, next)
-    }))
+fn node_part_routes() -> Vec<Route> {
+    use records::resources as of;
+    let at = |path: &str| format!("/v1/nodes/{{node}}/{path}");
+    let mut table = vec![
+        get(at("ports"), 1, "list a node's ports", ports::of_node).asks(&ports::PARAMETERS),
+        get(at("ports/detail"), 1, "list a node's whole ports", ports::of_node_detailed)
+            .asks(&ports::PARAMETERS),
+        get(at("traits"), 37, "list traits", traits::list),
+        put(at("traits"), 37, "replace all traits", traits::replace).answers(204),
+        delete(at("traits"), 37, "remove all traits", traits::clear),
+        put(at("traits/{trait}"), 37, "add a trait", traits::add)
+            .answers(204)
+            .takes(Input::Optional),
+        delete(at("traits/{trait}"), 37, "remove a trait", traits::remove),
+        get(at("vifs"), 28, "list network attachments", vifs::list),
+        post(at("vifs"), 28, "attach to a network", vifs::attach).answers(204),
+        delete(at("vifs/{vif}"), 28, "detach from a network", vifs::detach),
+        get(at("bios"), 40, "list BIOS settings", interfaces::bios),
+        get(at("bios/{setting}"), 40, "show a BIOS setting", interfaces::bios_setting),
+        get(at("firmware"), 86, "list firmware", interfaces::firmware),
+        get(at("vmedia"), 93, "list virtual media", interfaces::vmedia),
+        post(at("vmedia"), 89, "attach virtual media", interfaces::vmedia).answers(204),
+        delete(at("vmedia"), 89, "detach virtual media", interfaces::vmedia),
+        get(at("history"), 78, "list what happened", history::list).asks(&history::PARAMETERS),
+        get(at("history/{entry}"), 78, "show one event", history::show),
+        get(at("inventory"), 81, "show what the last inspection found", inventory::show),
+        get(at("allocation"), 52, "show a node's allocation", allocations::of_node),
+        delete(at("allocation"), 52, "end a node's allocation", allocations::delete_of_node),
+        get(at("vendor_passthru/methods"), 1, "list vendor methods", interfaces::vendor_methods),
+        get(at("volume"), 32, "links to a node's volumes", root::node_volume),
+    ];
+    for (path, since, resource) in [
+        ("portgroups", 24, &of::PORTGROUP),
+        ("volume/connectors", 32, &of::CONNECTOR),
+        ("volume/targets", 32, &of::TARGET),
+    ] {
+        let list = move |ask: Ask, Path(node): Path<String>| async move {
+            let node = nodes::find(&ask.app, &node).await?.uuid;
+            records::list(resource, &ask, Some(node), false).await
+        };
+        table.push(get(at(path), since, "list what belongs to a node", list));
+    }
+    for path in ["vendor_passthru", "vendor_passthru/{method}"] {
+        table.extend([
+            get(at(path), 1, "call a vendor method", interfaces::vendor),
+            post(at(path), 1, "call a vendor method", interfaces::vendor).takes(Input::Optional),
+            put(at(path), 1, "call a vendor method", interfaces::vendor).takes(Input::Optional),
+            patch(at(path), 1, "call a vendor method", interfaces::vendor).takes(Input::Optional),
+            delete(at(path), 1, "call a vendor method", interfaces::vendor),
+        ]);
+    }
+    table
+}
+
+/// What Ironic does not have.
+fn our_routes() -> Vec<Route> {
+    let at = |path: &str| format!("/v1/nodes/{{node}}/{path}");
+    vec![
+        get(at("progress"), 1, "how far the work is", progress::show),
+        get(at("explain"), 1, "what the node waits for, and what to do", explain::show),
+        get(at("evidence"), 1, "what the last work proved", evidence::show),
+        get(at("plan"), 1, "what the agent is about to do", plan::show),
+        get(at("certificates"), 1, "list certificates of erased disks", certificates::list),
+        get(at("certificates/{id}"), 1, "one certificate", certificates::show),
+        get("/v1/certificate-key", 1, "the key that countersigns certificates", certificates::key),
+    ]
+}
+
+fn other_routes() -> Vec<Route> {
+    let driver = |path: &str| format!("/v1/drivers/{{driver}}{path}");
+    vec![
+        get("/v1/ports", 1, "list ports", ports::list).asks(&ports::PARAMETERS),
+        post("/v1/ports", 1, "add a port", ports::create),
+        get("/v1/ports/detail", 1, "list whole ports", ports::detailed).asks(&ports::PARAMETERS),
+        get("/v1/ports/{port}", 1, "show a port", ports::show).asks(&[("fields", 8)]),
+        patch("/v1/ports/{port}", 1, "change a port", ports::change),
+        delete("/v1/ports/{port}", 1, "delete a port", ports::delete),
+        get("/v1/portgroups/{ident}/ports", 24, "list a group's ports", ports::of_group)
+            .asks(&ports::PARAMETERS),
+        get("/v1/chassis/{ident}/nodes", 1, "list a chassis's nodes", nodes::of_chassis)
+            .asks(&nodes::PARAMETERS),
+        get("/v1/drivers", 1, "list hardware types", drivers::list).asks(&drivers::PARAMETERS),
+        get(
+            "/v1/drivers/properties",
+            1,
+            "explain a type's driver_info",
+            drivers::properties_by_query,
+        )
+        .asks(&[("driver_name", 1)]),
+        get(driver(""), 1, "show a hardware type", drivers::show),
+        get(driver("/properties"), 1, "explain a type's driver_info", drivers::properties),
+        get(
+            driver("/raid/logical_disk_properties"),
+            12,
+            "explain RAID's fields",
+            drivers::raid_properties,
+        ),
+        get(
+            driver("/vendor_passthru/methods"),
+            1,
+            "list a type's vendor methods",
+            drivers::vendor_methods,
+        ),
+        get("/v1/conductors", 49, "list coordinators", conductors::list)
+            .asks(&conductors::PARAMETERS),
+        get("/v1/conductors/{host}", 49, "show a coordinator", conductors::show),
+        get("/v1/shards", 82, "count nodes by shard", shards::list),
+        post("/v1/events", 54, "take events of other services", shards::take).answers(204),
+        get("/v1/volume", 32, "links to volume resources", root::volume),
+    ]
+}
+
+/// Create, list, show, change and delete of a resource that is only a record.
+fn record_routes(resource: &'static Resource) -> Vec<Route> {
+    let all = format!("/v1/{}", resource.path);
+    let one = format!("{all}/{{ident}}");
+    let since = resource.since;
+    let list = move |ask: Ask| async move { records::list(resource, &ask, None, false).await };
+    let detailed = move |ask: Ask| async move { records::list(resource, &ask, None, true).await };
+    let create = move |ask: Ask, Body(body): Body| async move {
+        records::create(resource, &ask, &body).await
+    };
+    let show = move |ask: Ask, Path(ident): Path<String>| async move {
+        records::show(resource, &ask, &ident).await
+    };
+    let change = move |ask: Ask, Path(ident): Path<String>, Body(body): Body| async move {
+        records::change(resource, &ask, &ident, &body, &records::changeable(resource)).await
+    };
+    let remove = move |State(app): State<App>, Path(ident): Path<String>| async move {
+        records::delete(resource, &app, &ident).await
+    };
+    let mut table = vec![
+        get(&all, since, "list records", list).asks(&records::PAGE).and_asks(resource.filters),
+        get(format!("{all}/detail"), since, "list whole records", detailed).asks(&records::PAGE),
+        post(&all, since, "make a record", create).takes(Input::Record(resource)),
+        get(&one, since, "show a record", show).asks(&[("fields", 1)]),
+        patch(&one, since, "change a record", change),
+        delete(&one, since, "delete a record", remove),
+    ];
+    if resource.kind == RecordKind::InspectionRule {
+        let clear =
+            move |State(app): State<App>| async move { records::clear(resource, &app).await };
+        table.push(delete(&all, since, "delete all records", clear));
+    }
+    table
+}
+
+fn allocation_routes() -> Vec<Route> {
+    let resource = &records::resources::ALLOCATION;
+    let one = "/v1/allocations/{ident}";
+    let list = move |ask: Ask| async move { records::list(resource, &ask, None, false).await };
+    let show = move |ask: Ask, Path(ident): Path<String>| async move {
+        records::show(resource, &ask, &ident).await
+    };
+    let change = move |ask: Ask, Path(ident): Path<String>, Body(body): Body| async move {
+        // Ironic: the method came with 1.57, the path was there before.
+        if ask.version.0 < 57 {
+            return Err(ApiError::NoSuchMethod("PATCH".to_owned()));
+        }
+        records::change(resource, &ask, &ident, &body, &["extra", "name"]).await
+    };
+    vec![
+        get("/v1/allocations", 52, "list allocations", list)
+            .asks(&records::PAGE)
+            .and_asks(resource.filters),
+        post("/v1/allocations", 52, "take a node", allocations::create),
+        get(one, 52, "show an allocation", show).asks(&[("fields", 52)]),
+        patch(one, 52, "rename an allocation", change),
+        delete(one, 52, "give a node back", allocations::delete),
+    ]
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 pub mod actions;
 pub mod agent;
+pub mod allocation;
 pub mod app;
 pub mod boot;
 pub mod certificate;

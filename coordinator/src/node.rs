@@ -10,6 +10,7 @@ pub mod interfaces;
 pub mod lifecycle;
 pub mod order;
 pub mod patch;
+pub mod pretend;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod transition;
@@ -17,7 +18,7 @@ pub mod validate;
 
 use std::collections::BTreeMap;
 
-use ironwright_api::{Evidence, Order, PlannedStep, Progress, StepRecord};
+use ironwright_api::{CleanStep, Evidence, Order, PlannedStep, Progress, StepRecord};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -43,6 +44,12 @@ pub enum PowerState {
 }
 
 impl Node {
+    /// The node it is a part of (a blade of a chassis, a DPU of a server).
+    #[must_use]
+    pub fn parent(&self) -> Option<Uuid> {
+        self.other.get("parent_node").and_then(Value::as_str)?.parse().ok()
+    }
+
     /// Where its BMC is: address in lower case and port; none for other drivers and without an address.
     #[must_use]
     pub fn bmc_place(&self) -> Option<(String, u16)> {
@@ -218,6 +225,9 @@ pub struct Node {
     /// What the last finished work had planned.
     #[serde(default)]
     pub plan: Vec<PlannedStep>,
+    /// What is left of the steps that a fake interface walks through.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pretended_steps: Vec<CleanStep>,
     /// Compare-and-set version; the store counts it up at each write.
     #[serde(default)]
     pub version: i64,
@@ -371,7 +381,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// A node of driver `fake-hardware` with this `instance_info`.
+    /// A node of driver `fake-hardware` with this `instance_info`, whose deploys and inspections are an agent's.
     #[expect(clippy::needless_pass_by_value, reason = "reads better with json! at every call")]
     pub(crate) fn node_with(instance_info: Value) -> Node {
         let mut node: Node = serde_json::from_value(json!({
@@ -383,6 +393,9 @@ pub(crate) mod tests {
         }))
         .unwrap();
         node.instance_info = instance_info.as_object().unwrap().clone();
+        for (field, class) in [("deploy_interface", "direct"), ("inspect_interface", "agent")] {
+            node.other.insert(field.to_owned(), Value::from(class));
+        }
         node
     }
 

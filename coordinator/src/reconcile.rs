@@ -6,6 +6,7 @@
 
 mod decide;
 mod perform;
+mod play;
 mod scheduler;
 mod settle;
 #[cfg(test)]

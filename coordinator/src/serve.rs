@@ -3,6 +3,7 @@
 mod identity;
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::certificate::{KeyError, SigningKey};
+use crate::http::auth::{Users, UsersError};
 use crate::power::{Drivers, Power, sync};
 use crate::settings::{Settings, SettingsError};
 use crate::store::Store;
 use crate::store::sqlite::{OpenError, Sqlite};
-use crate::{http, reconcile};
+use crate::{allocation, http, reconcile};
 
 pub use identity::{Identity, IdentityError};
 
@@ -40,6 +42,23 @@ pub enum ServeError {
     /// The key that countersigns certificates of erased disks.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The file of users.
+    #[error(transparent)]
+    Users(#[from] UsersError),
+    /// The certificate of the operator's API.
+    #[error(
+        "cannot use tls_certificate {} with tls_key {}; both must be PEM files that belong together",
+        certificate.display(),
+        key.display()
+    )]
+    OperatorTls {
+        /// The certificate.
+        certificate: PathBuf,
+        /// Its key.
+        key: PathBuf,
+        /// What is wrong with them.
+        source: std::io::Error,
+    },
     /// An address cannot be listened on.
     #[error("cannot listen on {address} ({setting})")]
     Listen {
@@ -124,6 +143,8 @@ pub async fn start_with(
         Some(address) => Some(listen("provisioning.listen", address)?),
         None => None,
     };
+    let users = settings.http_basic_auth_user_file.clone().map(Users::load).transpose()?;
+    let operator_tls = operator_tls(&settings).await?;
     let operator = listen("listen", settings.listen)?;
     // Boot scripts name these addresses: port 0 must not be told to a machine, but the port that the kernel chose.
     settings.provisioning.tls_listen = tls.as_ref().map(|((_, address), _)| *address);
@@ -132,6 +153,7 @@ pub async fn start_with(
     let mut app = App::new(store, Arc::new(settings), power);
     app.certificate_sha256 = certificate_sha256;
     app.countersigner = Some(countersigner);
+    app.users = users.map(Arc::new);
 
     let stop = CancellationToken::new();
     let mut running = Running {
@@ -143,7 +165,7 @@ pub async fn start_with(
         servers: Vec::new(),
         tasks: JoinSet::new(),
     };
-    running.serve(operator, http::operator(app.clone()), None, "operator's API");
+    running.serve(operator, http::operator(app.clone()), operator_tls, "operator's API");
     if let Some(listener) = plain {
         running.serve(listener, http::provisioning(app.clone(), false), None, "provisioning");
     }
@@ -155,9 +177,30 @@ pub async fn start_with(
             "provisioning (TLS)",
         );
     }
+    let allocating = app.clone();
+    running.tasks.spawn(async move {
+        if let Err(error) = allocation::resume(&allocating).await {
+            tracing::error!("cannot go on with allocations: {}", crate::app::chain(&error));
+        }
+    });
     running.tasks.spawn(reconcile::run(app.clone(), stop.clone()));
     running.tasks.spawn(sync::run(app, stop));
     Ok(running)
+}
+
+/// TLS of the operator's API, if the settings name a certificate.
+async fn operator_tls(settings: &Settings) -> Result<Option<RustlsConfig>, ServeError> {
+    let (Some(certificate), Some(key)) = (&settings.tls_certificate, &settings.tls_key) else {
+        return Ok(None);
+    };
+    // Fails where it was installed before.
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let config = RustlsConfig::from_pem_file(certificate, key).await;
+    config.map(Some).map_err(|source| ServeError::OperatorTls {
+        certificate: certificate.clone(),
+        key: key.clone(),
+        source,
+    })
 }
 
 type Listener = (TcpListener, SocketAddr);

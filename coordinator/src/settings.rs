@@ -8,6 +8,8 @@ use std::time::Duration;
 use ironwright_api::{Category, EraseSettings};
 use serde::Deserialize;
 
+use crate::node::interfaces::HARDWARE_TYPES;
+
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
@@ -41,8 +43,18 @@ pub enum SettingsError {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where the operator's API listens. There is no authentication yet, so loopback only.
+    /// Where the operator's API listens. Without authentication and TLS: loopback only.
     pub listen: SocketAddr,
+    /// Who may use the operator's API.
+    pub auth_strategy: AuthStrategy,
+    /// The users of `http_basic`: lines `user:bcrypt hash`, as `htpasswd -nbB` makes them.
+    pub http_basic_auth_user_file: Option<PathBuf>,
+    /// Certificate (PEM, with its chain) of the operator's API; with `tls_key` the API speaks TLS only.
+    pub tls_certificate: Option<PathBuf>,
+    /// The key (PEM) of `tls_certificate`.
+    pub tls_key: Option<PathBuf>,
+    /// Hardware types that nodes may have: `ipmi`, and `fake-hardware` (machines that exist only in the record).
+    pub enabled_hardware_types: Vec<String>,
     /// The SQLite file.
     pub database: PathBuf,
     /// Where the coordinator keeps its own TLS key and certificate.
@@ -60,6 +72,17 @@ pub struct Settings {
     /// Cleaning; `[clean]` is its older name.
     #[serde(rename = "cleaning", alias = "clean")]
     pub clean: CleanSettings,
+}
+
+/// Who may use the operator's API.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthStrategy {
+    /// Everybody who reaches it.
+    #[default]
+    Noauth,
+    /// The users of a file, by name and password.
+    HttpBasic,
 }
 
 /// The side that machines see.
@@ -108,11 +131,13 @@ pub struct Deadlines {
     pub deploy: u64,
     /// Of a cleaning or an inspection without visible progress.
     pub clean: u64,
+    /// Of a node held by a `hold` step until an operator asks for `unhold` or `abort`.
+    pub hold: u64,
 }
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { await_agent: 300, agent_silent: 60, deploy: 1800, clean: 1800 }
+        Self { await_agent: 300, agent_silent: 60, deploy: 1800, clean: 1800, hold: 7 * 24 * 3600 }
     }
 }
 
@@ -209,6 +234,11 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 6385)),
+            auth_strategy: AuthStrategy::Noauth,
+            http_basic_auth_user_file: None,
+            tls_certificate: None,
+            tls_key: None,
+            enabled_hardware_types: vec!["ipmi".to_owned()],
             database: PathBuf::from("ironwright.db"),
             state_dir: PathBuf::from("."),
             provisioning: Provisioning::default(),
@@ -246,16 +276,7 @@ impl Settings {
     pub fn check(&self) -> Result<(), SettingsError> {
         let refuse =
             |key, problem: &str| Err(SettingsError::Value { key, problem: problem.to_owned() });
-        if !self.listen.ip().is_loopback() {
-            return refuse(
-                "listen",
-                &format!(
-                    "{} is not a loopback address, and the operator's API has no authentication yet; listen on \
-                     127.0.0.1 or [::1] and reach it through a tunnel",
-                    self.listen
-                ),
-            );
-        }
+        self.check_access()?;
         let provisioning = &self.provisioning;
         if provisioning.listen.is_some()
             && provisioning.tls_listen.is_none()
@@ -268,6 +289,7 @@ impl Settings {
                  config drives",
             );
         }
+        self.check_hardware_types()?;
         self.check_boot()?;
         self.clean.check()?;
         let deadlines = &self.deadlines;
@@ -276,6 +298,7 @@ impl Settings {
             ("deadlines.agent_silent", deadlines.agent_silent),
             ("deadlines.deploy", deadlines.deploy),
             ("deadlines.clean", deadlines.clean),
+            ("deadlines.hold", deadlines.hold),
             ("ipmi.power_state_change_timeout", self.ipmi.power_state_change_timeout),
         ] {
             if seconds == 0 || seconds > MAX_SECONDS {
@@ -297,6 +320,52 @@ impl Settings {
             );
         }
         Ok(())
+    }
+
+    /// Who may use the operator's API from where.
+    fn check_access(&self) -> Result<(), SettingsError> {
+        let refuse = |key, problem: String| Err(SettingsError::Value { key, problem });
+        let basic = self.auth_strategy == AuthStrategy::HttpBasic;
+        if basic != self.http_basic_auth_user_file.is_some() {
+            let problem = "and auth_strategy = \"http_basic\" belong together: set both or none";
+            return refuse("http_basic_auth_user_file", problem.to_owned());
+        }
+        if self.tls_certificate.is_some() != self.tls_key.is_some() {
+            return refuse(
+                "tls_key",
+                "and tls_certificate belong together: set both or none".into(),
+            );
+        }
+        if !self.listen.ip().is_loopback() && !basic {
+            let problem = format!(
+                "{} is not a loopback address, and there is no authentication; set auth_strategy = \"http_basic\" and \
+                 TLS, or listen on 127.0.0.1 or [::1] and reach it through a tunnel",
+                self.listen
+            );
+            return refuse("listen", problem);
+        }
+        if !self.listen.ip().is_loopback() && self.tls_key.is_none() {
+            let problem = format!(
+                "{} is not a loopback address, and passwords would travel unencrypted; set tls_certificate and tls_key",
+                self.listen
+            );
+            return refuse("listen", problem);
+        }
+        Ok(())
+    }
+
+    fn check_hardware_types(&self) -> Result<(), SettingsError> {
+        let refuse = |problem| Err(SettingsError::Value { key: "enabled_hardware_types", problem });
+        let known: Vec<&str> = HARDWARE_TYPES.iter().map(|hardware| hardware.name).collect();
+        match self.enabled_hardware_types.iter().find(|name| !known.contains(&name.as_str())) {
+            Some(unknown) => {
+                refuse(format!("names {unknown:?}; the hardware types are {}", known.join(", ")))
+            }
+            None if self.enabled_hardware_types.is_empty() => {
+                refuse(format!("is empty; name at least one of {}", known.join(", ")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// What goes into boot scripts.
@@ -381,8 +450,18 @@ mod tests {
     fn what_cannot_work_is_refused_with_the_key_and_the_way_out() {
         for (text, expected) in [
             ("listen = '0.0.0.0:6385'", "no authentication"),
+            (
+                "listen = '0.0.0.0:1'\nauth_strategy = 'http_basic'\nhttp_basic_auth_user_file = 'u'",
+                "tls_certificate",
+            ),
+            ("auth_strategy = 'http_basic'", "http_basic_auth_user_file"),
+            ("auth_strategy = 'keystone'", "http_basic"),
+            ("tls_key = 'k'", "tls_certificate"),
             ("lisen = '127.0.0.1:6385'", "lisen"),
             ("[provisioning]\nlisten = '172.22.0.1:6388'", "insecure_plain_http"),
+            ("enabled_hardware_types = []", "enabled_hardware_types"),
+            ("enabled_hardware_types = ['ilo']", "ipmi"),
+            ("[deadlines]\nhold = 0", "deadlines.hold"),
             ("[boot]\nattempts = 0", "boot.attempts"),
             ("[boot]\nattempts = 4000000000", "boot.attempts"),
             ("[boot]\nkernel = '/nosuch/k'", "boot.kernel"),

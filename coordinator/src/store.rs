@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod conformance;
 pub mod memory;
+mod record;
 pub mod sqlite;
 
 use std::future::Future;
@@ -18,6 +19,8 @@ use uuid::Uuid;
 
 use crate::certificate::Kept;
 use crate::node::{Node, Port};
+
+pub use record::{Record, RecordKind};
 
 /// Lines of history kept for a node, as Ironic does.
 pub const HISTORY_MAX: usize = 300;
@@ -66,6 +69,8 @@ pub struct NodeFilter {
     pub associated: Option<bool>,
     /// By fault.
     pub fault: Option<String>,
+    /// Which nodes with a parent.
+    pub children: Children,
     /// Start after this node.
     pub marker: Option<Uuid>,
     /// Column to sort by, default order of creation.
@@ -74,6 +79,18 @@ pub struct NodeFilter {
     pub descending: bool,
     /// At most this many; 0: all.
     pub limit: usize,
+}
+
+/// Which nodes with a parent a list shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Children {
+    /// All.
+    #[default]
+    Shown,
+    /// None.
+    Hidden,
+    /// Those of this parent alone.
+    Of(Uuid),
 }
 
 /// Which ports a list wants.
@@ -173,6 +190,17 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     -> Answer<'_, Vec<Kept>>;
     /// One certificate of a node.
     fn certificate(&self, node: Uuid, id: Uuid) -> Answer<'_, Option<Kept>>;
+
+    /// Adds a record; its identifier, name and key must be new in its kind.
+    fn create_record<'a>(&'a self, record: &'a Record) -> Answer<'a, ()>;
+    /// The record of this kind with this identifier or name.
+    fn record<'a>(&'a self, kind: RecordKind, ident: &'a str) -> Answer<'a, Option<Record>>;
+    /// The records of this kind (and of this node), in order of creation.
+    fn records(&self, kind: RecordKind, node: Option<Uuid>) -> Answer<'_, Vec<Record>>;
+    /// Replaces a record; false when there is none.
+    fn update_record<'a>(&'a self, record: &'a Record) -> Answer<'a, bool>;
+    /// Removes a record; false when there was none.
+    fn delete_record(&self, kind: RecordKind, uuid: Uuid) -> Answer<'_, bool>;
 
     /// Ends all use of the storage and leaves it in one piece; everything asked afterwards fails.
     fn close(&self) -> Answer<'_, ()>;

@@ -71,6 +71,13 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         phases.run("unit and process tests", || {
             counted(cargo(&["test", "--workspace", "--no-fail-fast"]))
         })?;
+        phases.run("Ironic's clients", || {
+            crate::client::install().context("installing the baremetal client")?;
+            let clients = ["--", "--ignored", "--test-threads", "1", "clients::"];
+            counted(cargo(
+                &[&["test", "--package", "lab", "--test", "process"][..], &clients].concat(),
+            ))
+        })?;
         phases.run("fuzzing", fuzz::run)?;
     }
     let mut inputs = None;

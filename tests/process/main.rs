@@ -6,6 +6,8 @@ mod bmc;
 #[cfg(test)]
 mod clean;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod deploy;
 #[cfg(test)]
 mod image;

@@ -86,7 +86,11 @@ impl Stage {
         let images = ImageServer::start((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let disk = dir.path().join("disk");
         std::fs::File::create(&disk).unwrap().set_len(DISK_BYTES).unwrap();
-        let body = json!({ "name": "n0", "driver": driver, "driver_info": driver_info });
+        // Only power and boot device are fake: deploys are the agent's.
+        let body = json!({
+            "name": "n0", "driver": driver, "driver_info": driver_info,
+            "deploy_interface": "direct", "boot_interface": "ipxe", "inspect_interface": "agent",
+        });
         let node = api.create_node(&body).await.unwrap().uuid;
         api.create_port(node, MAC).await.unwrap();
         Self { dir, settings, power, running: Some(running), api, images, node, disk }
@@ -304,6 +308,8 @@ fn settings(dir: &Path) -> Settings {
     let mut settings = Settings { listen: any, ..Settings::default() };
     settings.database = dir.join("db");
     settings.state_dir = dir.join("state");
+    settings.enabled_hardware_types = vec!["fake-hardware".to_owned(), "ipmi".to_owned()];
+    settings.enabled_hardware_types = vec!["fake-hardware".to_owned(), "ipmi".to_owned()];
     settings.provisioning.listen = Some(any);
     settings.provisioning.tls_listen = Some(any);
     settings.clean.automated = false;

@@ -3,16 +3,16 @@
 use std::sync::OnceLock;
 
 use axum::Json;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::representation::{links, time};
 use super::request::{Base, Query};
 use super::version::Version;
-use crate::node::interfaces::HARDWARE_TYPES;
+use crate::app::App;
 
-const PARAMETERS: [(&str, u16); 6] = [
+pub(super) const PARAMETERS: [(&str, u16); 6] = [
     ("detail", 49),
     ("fields", 49),
     ("limit", 49),
@@ -37,13 +37,14 @@ pub fn name() -> &'static str {
 ///
 /// 400 for the query.
 pub async fn list(
+    State(app): State<App>,
     version: Version,
     Base(base): Base,
     query: Query,
 ) -> Result<Json<Value>, ApiError> {
     query.only(&PARAMETERS, version)?;
     let detail = query.flag("detail")?.unwrap_or(false);
-    let mut shown = shown(&base);
+    let mut shown = shown(&app, &base);
     if !detail && let Some(object) = shown.as_object_mut() {
         object.retain(|key, _| {
             matches!(key.as_str(), "hostname" | "conductor_group" | "alive" | "links")
@@ -57,21 +58,24 @@ pub async fn list(
 /// # Errors
 ///
 /// 404 unless it is this one.
-pub async fn show(Base(base): Base, Path(host): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn show(
+    State(app): State<App>,
+    Base(base): Base,
+    Path(host): Path<String>,
+) -> Result<Json<Value>, ApiError> {
     if host == name() {
-        Ok(Json(shown(&base)))
+        Ok(Json(shown(&app, &base)))
     } else {
         Err(ApiError::NotFound { what: "Conductor", ident: host })
     }
 }
 
-fn shown(base: &str) -> Value {
-    let drivers: Vec<&str> = HARDWARE_TYPES.iter().map(|hardware| hardware.name).collect();
+fn shown(app: &App, base: &str) -> Value {
     json!({
         "hostname": name(),
         "conductor_group": "",
         "alive": true,
-        "drivers": drivers,
+        "drivers": app.settings.enabled_hardware_types,
         "created_at": null,
         "updated_at": time(jiff::Timestamp::now()),
         "links": links(base, &format!("conductors/{}", name())),

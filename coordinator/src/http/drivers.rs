@@ -1,7 +1,7 @@
 //! `/v1/drivers`: the hardware types.
 
 use axum::Json;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use serde_json::{Map, Value, json};
 
 use super::conductors::name;
@@ -9,9 +9,10 @@ use super::error::ApiError;
 use super::representation::links;
 use super::request::{Base, Query};
 use super::version::Version;
+use crate::app::App;
 use crate::node::interfaces::{HARDWARE_TYPES, HardwareType, hardware_type};
 
-const PARAMETERS: [(&str, u16); 3] = [("type", 30), ("detail", 30), ("fields", 77)];
+pub(super) const PARAMETERS: [(&str, u16); 3] = [("type", 30), ("detail", 30), ("fields", 77)];
 
 /// `GET /v1/drivers`.
 ///
@@ -19,6 +20,7 @@ const PARAMETERS: [(&str, u16); 3] = [("type", 30), ("detail", 30), ("fields", 7
 ///
 /// 400, 406 for the query.
 pub async fn list(
+    State(app): State<App>,
     version: Version,
     Base(base): Base,
     query: Query,
@@ -39,7 +41,9 @@ pub async fn list(
         query.get("fields").map(|fields| fields.split(',').map(str::trim).collect::<Vec<_>>());
     let drivers: Vec<Value> = HARDWARE_TYPES
         .iter()
-        .filter(|_| wanted)
+        .filter(|hardware| {
+            wanted && app.settings.enabled_hardware_types.iter().any(|name| name == hardware.name)
+        })
         .map(|hardware| {
             let mut shown = shown(hardware, detail || fields.is_some(), version, &base);
             if let Some(fields) = &fields {
@@ -57,11 +61,12 @@ pub async fn list(
 ///
 /// 404.
 pub async fn show(
+    State(app): State<App>,
     version: Version,
     Base(base): Base,
     Path(driver): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let hardware = find(&driver)?;
+    let hardware = find(&app, &driver)?;
     Ok(Json(Value::Object(shown(hardware, true, version, &base))))
 }
 
@@ -70,8 +75,11 @@ pub async fn show(
 /// # Errors
 ///
 /// 404.
-pub async fn properties(Path(driver): Path<String>) -> Result<Json<Value>, ApiError> {
-    described(&driver)
+pub async fn properties(
+    State(app): State<App>,
+    Path(driver): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    described(&app, &driver)
 }
 
 /// `GET /v1/drivers/properties?driver_name=NAME`.
@@ -79,13 +87,46 @@ pub async fn properties(Path(driver): Path<String>) -> Result<Json<Value>, ApiEr
 /// # Errors
 ///
 /// 400 without a name, 404.
-pub async fn properties_by_query(query: Query) -> Result<Json<Value>, ApiError> {
+pub async fn properties_by_query(
+    State(app): State<App>,
+    query: Query,
+) -> Result<Json<Value>, ApiError> {
     let missing = || ApiError::Invalid("Missing mandatory parameter: driver_name".into());
-    described(query.get("driver_name").ok_or_else(missing)?)
+    described(&app, query.get("driver_name").ok_or_else(missing)?)
 }
 
-fn described(driver: &str) -> Result<Json<Value>, ApiError> {
-    let properties = find(driver)?.properties.iter();
+/// `GET /v1/drivers/{name}/raid/logical_disk_properties`.
+///
+/// # Errors
+///
+/// 404; 400 where the type's RAID interface is off.
+pub async fn raid_properties(
+    State(app): State<App>,
+    Path(driver): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let hardware = find(&app, &driver)?;
+    if hardware.default_class("raid").is_some_and(|class| class.starts_with("no-")) {
+        return Err(ApiError::Invalid(format!(
+            "Driver {driver} does not support raid (disabled or not implemented)."
+        )));
+    }
+    Ok(Json(json!({})))
+}
+
+/// `GET /v1/drivers/{name}/vendor_passthru/methods`: there are none.
+///
+/// # Errors
+///
+/// 404.
+pub async fn vendor_methods(
+    State(app): State<App>,
+    Path(driver): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    find(&app, &driver).map(|_| Json(json!({})))
+}
+
+fn described(app: &App, driver: &str) -> Result<Json<Value>, ApiError> {
+    let properties = find(app, driver)?.properties.iter();
     Ok(Json(
         properties
             .map(|(key, text)| ((*key).to_owned(), Value::from(*text)))
@@ -94,8 +135,11 @@ fn described(driver: &str) -> Result<Json<Value>, ApiError> {
     ))
 }
 
-fn find(driver: &str) -> Result<&'static HardwareType, ApiError> {
+fn find(app: &App, driver: &str) -> Result<&'static HardwareType, ApiError> {
     hardware_type(driver)
+        .filter(|hardware| {
+            app.settings.enabled_hardware_types.iter().any(|name| name == hardware.name)
+        })
         .ok_or_else(|| ApiError::NotFound { what: "Driver", ident: driver.to_owned() })
 }
 

@@ -51,6 +51,9 @@ pub enum ApiError {
     /// The body is larger than this many bytes.
     #[error("The body is larger than {0} bytes.")]
     BodyTooLarge(usize),
+    /// The body did not arrive within this many seconds.
+    #[error("The body did not arrive within {0} s.")]
+    TooSlow(u64),
     /// The caller may not do this to this node.
     #[error("{0}")]
     Forbidden(String),
@@ -93,6 +96,7 @@ impl ApiError {
             Self::UnsupportedVersion { .. } | Self::TooNew(_) => StatusCode::NOT_ACCEPTABLE,
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::Conflict(_) | Self::NodeLocked(_) => StatusCode::CONFLICT,
             Self::Hardware(_) | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::node::Node;
 use crate::store::HistoryEntry;
 
-const PARAMETERS: [(&str, u16); 5] =
+pub(super) const PARAMETERS: [(&str, u16); 5] =
     [("detail", 78), ("marker", 78), ("limit", 78), ("sort_key", 78), ("sort_dir", 78)];
 
 /// Longest event text that Ironic shows, characters.

@@ -19,12 +19,16 @@ const REQUEST_ID: [HeaderName; 2] = [
     HeaderName::from_static("x-openstack-request-id"),
 ];
 
+/// `routes` with Ironic's refusals of paths and methods that are not there.
+pub(super) fn refusing(routes: Router) -> Router {
+    routes.fallback(|| async { ApiError::NoSuchPath }).method_not_allowed_fallback(
+        |method: axum::http::Method| async move { ApiError::NoSuchMethod(method.to_string()) },
+    )
+}
+
 /// Puts the layers around `routes`. They are around the whole router because a trailing slash must go before a route is chosen,
 /// and because unknown paths and methods get the same headers as all others.
 pub(super) fn around(routes: Router) -> Router {
-    let routes = routes.fallback(|| async { ApiError::NoSuchPath }).method_not_allowed_fallback(
-        |method: axum::http::Method| async move { ApiError::NoSuchMethod(method.to_string()) },
-    );
     Router::new().fallback_service(routes).layer(from_fn(version::layer)).layer(from_fn(outermost))
 }
 
@@ -40,7 +44,10 @@ async fn outermost(mut request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     async move {
         let start = Instant::now();
-        let mut response = if foreign {
+        let mut response = if !is_text(&path) {
+            ApiError::Invalid("The path is not UTF-8 once its %-escapes are read.".into())
+                .into_response()
+        } else if foreign {
             ApiError::Forbidden("Requests from pages of other sites are refused.".into())
                 .into_response()
         } else {
@@ -57,6 +64,15 @@ async fn outermost(mut request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await
+}
+
+/// Whether the path's escapes make text: handlers read names from it.
+fn is_text(path: &str) -> bool {
+    let pairs = url::form_urlencoded::parse(path.as_bytes());
+    !path.contains('%')
+        || pairs
+            .into_iter()
+            .all(|(key, value)| !key.contains('\u{fffd}') && !value.contains('\u{fffd}'))
 }
 
 /// Whether a browser sent this for a page of another site. There is no password on loopback, and a browser there must not become

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
-pub use list::{detailed, limit, plain};
+pub(super) use list::PARAMETERS;
+pub use list::{descending, detailed, limit, of_chassis, plain};
 
 use super::conductors;
 use super::error::ApiError;
@@ -23,6 +24,7 @@ use crate::node::attributes::{assign, blank, interface_problems};
 use crate::node::interfaces::{KINDS, unknown_driver};
 use crate::node::patch::{self, PatchError};
 use crate::node::{Node, ProvisionState};
+use crate::store::{Children, NodeFilter, RecordKind};
 
 /// What `POST /v1/nodes` takes besides the `*_interface` fields. The schema is closed.
 const CREATE: [&str; 27] = [
@@ -67,6 +69,8 @@ pub async fn create(
     Body(body): Body,
 ) -> Result<Response, ApiError> {
     let node = created(&body, version, app.clock.now())?;
+    enabled(&app, &node)?;
+    let node = referring(&app, node).await?;
     let node = app.store.create_node(&node).await?;
     app.note(
         node.uuid,
@@ -118,6 +122,60 @@ fn created(body: &Value, version: Version, now: Timestamp) -> Result<Node, ApiEr
     }
     problems.extend(interface_problems(&node));
     if problems.is_empty() { Ok(node) } else { Err(ApiError::problems(&problems)) }
+}
+
+/// `node`, whose chassis and parent exist; the parent by its UUID.
+async fn referring(app: &App, mut node: Node) -> Result<Node, ApiError> {
+    let text =
+        |node: &Node, name: &str| node.other.get(name).and_then(Value::as_str).map(str::to_owned);
+    if let Some(chassis) = text(&node, "chassis_uuid")
+        && app.store.record(RecordKind::Chassis, &chassis).await?.is_none()
+    {
+        return Err(ApiError::Invalid(format!("Chassis {chassis} could not be found.")));
+    }
+    if let Some(parent) = text(&node, "parent_node") {
+        let missing =
+            || ApiError::Invalid(format!("Node {parent}, the parent_node, could not be found."));
+        let found = app.store.node(&parent).await?.ok_or_else(missing)?;
+        if found.uuid == node.uuid || found.parent().is_some() {
+            return Err(ApiError::Invalid(format!(
+                "Node {parent} cannot be the parent_node: it is the node itself or has a parent."
+            )));
+        }
+        node.other.insert("parent_node".to_owned(), Value::from(found.uuid.to_string()));
+    }
+    Ok(node)
+}
+
+/// `GET /v1/nodes/{id}/children`.
+///
+/// # Errors
+///
+/// 404.
+pub async fn children(
+    State(app): State<App>,
+    Base(base): Base,
+    Path(ident): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let node = find(&app, &ident).await?;
+    let filter = NodeFilter { children: Children::Of(node.uuid), ..NodeFilter::default() };
+    let found = app.store.node_summaries(&filter).await?;
+    let children: Vec<Uuid> = found.iter().map(|child| child.uuid).collect();
+    let links = representation::links(&base, &format!("nodes/{}/children", node.uuid));
+    Ok(Json(serde_json::json!({"children": children, "links": links})))
+}
+
+/// Refuses a hardware type that is switched off.
+fn enabled(app: &App, node: &Node) -> Result<(), ApiError> {
+    let enabled = &app.settings.enabled_hardware_types;
+    if enabled.contains(&node.driver) {
+        return Ok(());
+    }
+    Err(ApiError::Invalid(format!(
+        "No valid host was found. Reason: no conductor supports driver '{}'. Available drivers: {}. The setting enabled_hardware_types switches it on.",
+        node.driver,
+        enabled.join(", ")
+    )))
 }
 
 fn may_create(key: &str) -> bool {
@@ -180,8 +238,16 @@ pub async fn change(
                 .into(),
         ));
     }
+    let found = find(&app, &ident).await?;
+    let refers = ["chassis_uuid", "parent_node"];
+    if operations.iter().any(|operation| refers.contains(&operation.root())) {
+        referring(&app, patch::apply(&found, &operations, reset)?).await?;
+    }
     let node = update(&app, &ident, |node| {
         let mut changed = patch::apply(node, &operations, reset)?;
+        if changed.driver != node.driver {
+            enabled(&app, &changed)?;
+        }
         if !changed.maintenance && node.maintenance {
             (changed.maintenance_reason, changed.fault) = (None, None);
         }
@@ -223,6 +289,13 @@ pub async fn delete(
 ) -> Result<StatusCode, ApiError> {
     let node = find(&app, &ident).await?;
     refuse_delete(&node)?;
+    let children = NodeFilter { children: Children::Of(node.uuid), ..NodeFilter::default() };
+    if !app.store.node_summaries(&children).await?.is_empty() {
+        return Err(ApiError::Conflict(format!(
+            "Can not delete node \"{}\": it is the parent_node of others. Delete them first.",
+            node.uuid
+        )));
+    }
     app.store.delete_node(node.uuid).await?;
     app.live.forget(node.uuid);
     tracing::info!(node = %node.uuid, "node {} deleted", node.uuid);

@@ -2,6 +2,8 @@
 
 mod record;
 
+pub(super) use record::address;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -11,16 +13,18 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 use super::fields::{self, PORT, PORT_LIST};
-use super::nodes::{find, limit};
+use super::nodes::{descending, find, limit};
+use super::records::resources::PORTGROUP;
+use super::records::{self, Ask};
 use super::representation::{self, Shape};
 use super::request::{Base, Body, Query};
 use super::version::Version;
 use crate::app::App;
 use crate::node::Port;
 use crate::node::patch;
-use crate::store::PortFilter;
+use crate::store::{PortFilter, RecordKind};
 
-const PARAMETERS: [(&str, u16); 13] = [
+pub(super) const PARAMETERS: [(&str, u16); 13] = [
     ("node", 6),
     ("node_uuid", 1),
     ("address", 1),
@@ -53,6 +57,7 @@ pub async fn create(
     let node =
         node.ok_or_else(|| ApiError::Invalid(format!("Node {} could not be found.", asked.node)))?;
     let port = asked.port(node.uuid, app.clock.now());
+    in_group(&app, &port).await?;
     app.store.create_port(&port).await?;
     let shape = Shape { version, fields: None, base: &base, conductor: "" };
     let mut response =
@@ -135,6 +140,36 @@ pub async fn of_node_detailed(
     answer(&app, version, &base, &query, Listing { node: Some(node), detail: true, path }).await
 }
 
+/// `GET /v1/portgroups/{id}/ports`.
+///
+/// # Errors
+///
+/// As [`list`]; 404 for an unknown group.
+pub async fn of_group(ask: Ask, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+    let group = records::find(&PORTGROUP, &ask.app, &ident).await?;
+    let path = format!("portgroups/{}/ports", group.uuid);
+    let listing = Listing { node: group.node, detail: false, path };
+    let query = ask.query.with("portgroup", &group.uuid.to_string());
+    answer(&ask.app, ask.version, &ask.base, &query, listing).await
+}
+
+/// Refuses a port group that does not exist or is another node's.
+async fn in_group(app: &App, port: &Port) -> Result<(), ApiError> {
+    let Some(group) = group_of(port) else { return Ok(()) };
+    match app.store.record(RecordKind::Portgroup, group).await? {
+        Some(found) if found.node == Some(port.node_uuid) => Ok(()),
+        Some(_) => Err(ApiError::Invalid(format!(
+            "Port group {group} belongs to another node than the port; name one of node {}.",
+            port.node_uuid
+        ))),
+        None => Err(ApiError::Invalid(format!("Portgroup {group} could not be found."))),
+    }
+}
+
+fn group_of(port: &Port) -> Option<&str> {
+    port.other.get("portgroup_uuid").and_then(Value::as_str)
+}
+
 /// The node that `?node=` or `?node_uuid=` names.
 async fn of_query(app: &App, query: &Query) -> Result<Option<Uuid>, ApiError> {
     match query.get("node").or_else(|| query.get("node_uuid")) {
@@ -179,11 +214,34 @@ async fn answer(
         marker: query.parsed("marker")?,
         limit: limit(query)?,
     };
-    let ports = if query.get("portgroup").is_some() {
-        Vec::new()
+    let sorted = sorted(query, version)?;
+    let group = match query.get("portgroup") {
+        Some(ident) => Some(records::find(&PORTGROUP, app, ident).await?.uuid.to_string()),
+        None => None,
+    };
+    // Pages of what the store cannot sort or filter by are cut here.
+    let by_hand = sorted.is_some() || group.is_some();
+    let mut ports = if by_hand {
+        let all = PortFilter { marker: None, limit: 0, ..filter.clone() };
+        app.store.ports(&all).await?
     } else {
         app.store.ports(&filter).await?
     };
+    if by_hand {
+        ports.retain(|port| group.as_deref().is_none_or(|group| group_of(port) == Some(group)));
+        if let Some((key, descending)) = sorted {
+            let shape = Shape { version, fields: None, base, conductor: "" };
+            ports.sort_by_cached_key(|port| representation::port(port, &shape)[key].to_string());
+            if descending {
+                ports.reverse();
+            }
+        }
+        if let Some(marker) = filter.marker {
+            let at = ports.iter().position(|port| port.uuid == marker).map_or(0, |at| at + 1);
+            ports.drain(..at);
+        }
+        ports.truncate(filter.limit);
+    }
     let shape = Shape { version, fields: selected.as_deref(), base, conductor: "" };
     let shown: Vec<Value> = ports.iter().map(|port| representation::port(port, &shape)).collect();
     let mut body = json!({"ports": shown});
@@ -192,6 +250,23 @@ async fn answer(
         body["next"] = Value::from(format!("{base}/v1/{}?{next}", listing.path));
     }
     Ok(Json(body))
+}
+
+/// The column to sort by and whether downwards; none: as created.
+fn sorted(query: &Query, version: Version) -> Result<Option<(&str, bool)>, ApiError> {
+    let descending = descending(query)?;
+    let key = query.get("sort_key").filter(|key| *key != "id");
+    let document = |key: &str| matches!(key, "extra" | "internal_info" | "local_link_connection");
+    match key {
+        Some(key) if document(key) || fields::visible(PORT, key, version) != Some(true) => {
+            Err(ApiError::Invalid(format!(
+                "The sort_key value \"{key}\" is an invalid field for sorting"
+            )))
+        }
+        Some(key) => Ok(Some((key, descending))),
+        None if descending => Ok(Some(("created_at", true))),
+        None => Ok(None),
+    }
 }
 
 /// `GET /v1/ports/{uuid}`; by name since 1.88.
@@ -246,6 +321,7 @@ pub async fn change(
     if changed.node_uuid != port.node_uuid {
         find(&app, &changed.node_uuid.to_string()).await?;
     }
+    in_group(&app, &changed).await?;
     changed.updated_at = Some(app.clock.now());
     app.store.update_port(&changed).await?;
     let shape = Shape { version, fields: None, base: &base, conductor: "" };

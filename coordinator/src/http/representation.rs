@@ -45,7 +45,7 @@ pub fn links(base: &str, path: &str) -> Value {
 /// A time as Ironic writes it: microseconds and a numeric zone.
 #[must_use]
 pub fn time(at: jiff::Timestamp) -> String {
-    at.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
+    crate::node::transition::wire_time(at)
 }
 
 /// A serialisable value of ours (states and the like) as JSON.

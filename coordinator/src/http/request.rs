@@ -2,10 +2,11 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::header::HOST;
+use axum::http::header::{CONTENT_LENGTH, HOST};
 use axum::http::request::Parts;
 use serde_json::Value;
 
@@ -22,7 +23,20 @@ impl<S: Sync> FromRequestParts<S> for Base {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
         let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-        Ok(Self(format!("http://{}", host.filter(|host| is_host(host)).unwrap_or("localhost"))))
+        let scheme = parts.extensions.get::<Scheme>().map_or("http", |scheme| scheme.0);
+        Ok(Self(format!("{scheme}://{}", host.filter(|host| is_host(host)).unwrap_or("localhost"))))
+    }
+}
+
+/// How the client reached us: `http` or `https`.
+#[derive(Debug, Clone, Copy)]
+pub struct Scheme(&'static str);
+
+impl Scheme {
+    /// Of a listener that speaks TLS, or does not.
+    #[must_use]
+    pub fn of(secure: bool) -> Self {
+        Self(if secure { "https" } else { "http" })
     }
 }
 
@@ -87,6 +101,14 @@ impl Query {
         text.parse().map(Some).map_err(wrong)
     }
 
+    /// The same query with one more parameter.
+    #[must_use]
+    pub fn with(&self, name: &str, value: &str) -> Self {
+        let mut pairs = self.pairs.clone();
+        pairs.push((name.to_owned(), value.to_owned()));
+        Self { pairs }
+    }
+
     /// Refuses parameters that are not in `known`, or newer than `version`.
     ///
     /// # Errors
@@ -119,6 +141,28 @@ impl Query {
     }
 }
 
+/// How long a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Deepest nesting of a body: Ironic's.
+const DEPTH: usize = 25;
+
+/// How deep objects and lists are nested; nothing is parsed for it.
+fn depth(bytes: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0usize, 0usize, false, false);
+    for byte in bytes {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => depth += 1,
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
 /// A JSON body of at most `KIB` KiB; an empty one is null.
 #[derive(Debug, Clone)]
 pub struct Body<const KIB: usize = 1024>(pub Value);
@@ -128,8 +172,16 @@ impl<S: Sync, const KIB: usize> FromRequest<S> for Body<KIB> {
 
     async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
         let limit = KIB * 1024;
-        let bytes = to_bytes(request.into_body(), limit)
+        let declared = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        if declared
+            .and_then(|text| text.parse::<u64>().ok())
+            .is_some_and(|length| length > limit as u64)
+        {
+            return Err(ApiError::BodyTooLarge(limit));
+        }
+        let bytes = tokio::time::timeout(PATIENCE, to_bytes(request.into_body(), limit))
             .await
+            .map_err(|_| ApiError::TooSlow(PATIENCE.as_secs()))?
             .map_err(|_| ApiError::BodyTooLarge(limit))?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(Value::Null));
@@ -141,6 +193,12 @@ impl<S: Sync, const KIB: usize> FromRequest<S> for Body<KIB> {
                 error.column()
             ))
         };
+        let deepest = depth(&bytes);
+        if deepest > DEPTH {
+            return Err(ApiError::Invalid(format!(
+                "The body's objects and lists are nested {deepest} deep; at most {DEPTH} are allowed."
+            )));
+        }
         serde_json::from_slice(&bytes).map(Self).map_err(wrong)
     }
 }
@@ -170,6 +228,19 @@ mod tests {
             query(&[("falt", "x")]).only(&known, Version(110)),
             Err(ApiError::Invalid(_))
         ));
+    }
+
+    #[test]
+    fn nesting_is_counted_outside_of_texts() {
+        for (text, expected) in [
+            ("1", 0),
+            ("{}", 1),
+            (r#"{"a": [1, {}], "b": []}"#, 3),
+            (r#"["[[\"[["]"#, 1),
+            ("]][", 1),
+        ] {
+            assert_eq!(depth(text.as_bytes()), expected, "{text}");
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@ mod provision;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+pub(super) use provision::one_step;
 pub use provision::provision;
 
 use super::error::ApiError;
@@ -111,7 +112,7 @@ fn power_target(body: &Value, version: Version) -> Result<PowerTarget, ApiError>
 }
 
 /// 202 with the place to look at.
-fn accepted(base: &str, node: &Node) -> (StatusCode, HeaderMap) {
+pub(super) fn accepted(base: &str, node: &Node) -> (StatusCode, HeaderMap) {
     let mut headers = HeaderMap::new();
     if let Ok(location) = HeaderValue::from_str(&format!("{base}/v1/nodes/{}/states", node.uuid)) {
         headers.insert(header::LOCATION, location);
@@ -119,21 +120,10 @@ fn accepted(base: &str, node: &Node) -> (StatusCode, HeaderMap) {
     (StatusCode::ACCEPTED, headers)
 }
 
-/// `GET /v1/nodes/{id}/states/console`: there is none.
-///
-/// # Errors
-///
-/// 404.
-pub async fn console(
-    State(app): State<App>,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    find(&app, &ident).await?;
-    Ok(Json(json!({"console_enabled": false, "console_info": null})))
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

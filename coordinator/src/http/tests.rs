@@ -1,5 +1,11 @@
 //! The whole router, as a client sees it.
 
+mod access;
+mod bad_input;
+mod lifecycle;
+mod parts;
+mod records;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -61,6 +67,7 @@ fn app() -> (App, tempfile::TempDir) {
         std::fs::write(&path, content).unwrap();
         *slot = Some(path);
     }
+    settings.enabled_hardware_types = vec!["fake-hardware".into(), "ipmi".into()];
     settings.provisioning.listen = Some("172.22.0.1:6386".parse().unwrap());
     settings.provisioning.tls_listen = Some("172.22.0.1:6387".parse().unwrap());
     let power = Arc::new(Drivers::new(&settings));
@@ -84,7 +91,7 @@ impl Client {
 
     /// A node of the fake driver; its answer.
     async fn node(&self, body: Value) -> Value {
-        let mut asked = json!({"driver": "fake-hardware"});
+        let mut asked = json!({"driver": "fake-hardware", "boot_interface": "ipxe", "deploy_interface": "direct"});
         asked.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
         let answer = self.send("POST", "/v1/nodes", asked).await;
         assert_eq!(answer.status, 201, "{}", answer.text);

@@ -1,4 +1,4 @@
-//! `/v1/nodes/{id}/traits`, and the attachments nobody makes here (`vifs`).
+//! `/v1/nodes/{id}/traits`.
 
 use std::collections::BTreeSet;
 
@@ -92,19 +92,6 @@ pub async fn remove(
         traits
     })
     .await
-}
-
-/// `GET …/vifs`: networks are not attached by this coordinator.
-///
-/// # Errors
-///
-/// 404.
-pub async fn vifs(
-    State(app): State<App>,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    find(&app, &ident).await?;
-    Ok(Json(json!({"vifs": []})))
 }
 
 fn of(node: &Node) -> BTreeSet<String> {

@@ -54,6 +54,7 @@ pub fn blank(uuid: Uuid, state: ProvisionState, now: Timestamp) -> Node {
         work: None,
         evidence: Vec::new(),
         plan: Vec::new(),
+        pretended_steps: Vec::new(),
         version: 0,
     }
 }
@@ -92,8 +93,9 @@ fn assign_kept(node: &mut Node, name: &str, value: &Value) -> Result<(), String>
     let kept = match name {
         "console_enabled" | "disable_power_off" => Value::from(flag(name, value)?),
         "chassis_uuid" | "parent_node" if value.is_null() => Value::Null,
-        "chassis_uuid" => return Err(format!("Chassis {value} could not be found.")),
-        "parent_node" => return Err("parent_node is not supported by this coordinator.".into()),
+        // Whether they exist is the API's question to the store.
+        "chassis_uuid" => json!(optional_uuid(name, value)?),
+        "parent_node" => json!(optional_uuid(name, value)?),
         "boot_mode" => one_of(name, value, &["uefi", "bios"])?,
         "secure_boot" if value.is_null() => Value::Null,
         "secure_boot" => Value::from(flag(name, value)?),
@@ -245,7 +247,7 @@ mod tests {
             ("instance_uuid", json!("x")),
             ("maintenance", json!("maybe")),
             ("resource_class", json!("x".repeat(81))),
-            ("chassis_uuid", json!("7a1ce8d0-9679-4d87-8f54-b11f6e8adb8f")),
+            ("chassis_uuid", json!("x")),
             ("parent_node", json!("x")),
             ("boot_mode", json!("legacy")),
             ("owner", json!(1)),

@@ -18,6 +18,10 @@ pub fn due(node: &Node, settings: &Settings) -> Option<Timestamp> {
     if node.power_request.is_some() || node.provision_state.is_busy() {
         return Some(AT_ONCE);
     }
+    if node.provision_state.is_held() {
+        let since = node.provision_updated_at.unwrap_or(AT_ONCE);
+        return Some(wait(For::NextHeartbeat, since, settings.deadlines.hold).until);
+    }
     let Some(work) = &node.work else {
         // Waiting for work that is not there cannot happen; should it, it must end.
         return node.provision_state.is_waiting().then_some(AT_ONCE);
@@ -134,7 +138,7 @@ mod tests {
         node.work = None;
         for state in ProvisionState::ALL {
             node.provision_state = state;
-            let busy = state.is_busy() || state.is_waiting();
+            let busy = state.is_busy() || state.is_waiting() || state.is_held();
             assert_eq!(due(&node, &settings).is_some(), busy, "{state}");
         }
     }

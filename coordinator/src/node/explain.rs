@@ -48,6 +48,11 @@ pub fn explain(node: &Node, settings: &Settings, live: &Live) -> Explanation {
         None if node.provision_state.is_busy() => {
             explanation.waits_for = Some("the BMC".to_owned());
         }
+        None if node.provision_state.is_held() => {
+            explanation.waits_for = Some("an operator".to_owned());
+            explanation.deadline = deadline::due(node, settings);
+            explanation.then = Some("the work is given up".to_owned());
+        }
         None => {}
     }
     explanation
@@ -135,14 +140,32 @@ fn what_to_do(node: &Node) -> String {
             "mend what last_error names, then ask for inspect or manage"
         }
         ProvisionState::AdoptFailed => "mend what last_error names, then ask for adopt or manage",
-        ProvisionState::WaitCallBack | ProvisionState::CleanWait | ProvisionState::InspectWait => {
-            "wait, or ask for abort"
+        ProvisionState::RescueFailed => {
+            "mend what last_error names, then ask for rescue, unrescue or deleted"
         }
+        ProvisionState::UnrescueFailed => {
+            "mend what last_error names, then ask for unrescue, rescue or deleted"
+        }
+        ProvisionState::ServiceFailed => {
+            "mend what last_error names, then ask for service again, or for abort to leave it active"
+        }
+        ProvisionState::Rescue => "ask for unrescue to start the instance again",
+        ProvisionState::CleanHold | ProvisionState::DeployHold | ProvisionState::ServiceHold => {
+            "ask for unhold to go on, or for abort"
+        }
+        ProvisionState::WaitCallBack
+        | ProvisionState::CleanWait
+        | ProvisionState::InspectWait
+        | ProvisionState::RescueWait
+        | ProvisionState::ServiceWait => "wait, or ask for abort",
         ProvisionState::Verifying
         | ProvisionState::Deploying
         | ProvisionState::Cleaning
         | ProvisionState::Deleting
         | ProvisionState::Inspecting
+        | ProvisionState::Rescuing
+        | ProvisionState::Unrescuing
+        | ProvisionState::Servicing
         | ProvisionState::Adopting => "wait",
     };
     text.to_owned()

@@ -1,5 +1,7 @@
 //! The hardware types and their interfaces: what may be asked for and what a node gets by default.
 
+use super::Node;
+
 /// One kind of interface of one hardware type: its field's stem and the classes offered, the default first.
 pub type Offer = (&'static str, &'static [&'static str]);
 
@@ -20,21 +22,21 @@ pub struct HardwareType {
 pub const HARDWARE_TYPES: [HardwareType; 2] = [
     HardwareType {
         name: "fake-hardware",
-        summary: "A machine without a BMC, for tests: power and boot device are only recorded.",
+        summary: "A machine that exists only here, for tests and training: its fake interfaces change nothing but the record.",
         offers: &[
-            ("bios", &["no-bios", "fake"]),
-            ("boot", &["ipxe", "pxe", "fake"]),
-            ("console", &["no-console", "fake"]),
-            ("deploy", &["direct", "fake"]),
-            ("firmware", &["no-firmware", "fake"]),
-            ("inspect", &["agent", "no-inspect", "fake"]),
+            ("bios", &["fake", "no-bios"]),
+            ("boot", &["fake", "ipxe", "pxe"]),
+            ("console", &["fake", "no-console"]),
+            ("deploy", &["fake", "direct"]),
+            ("firmware", &["fake", "no-firmware"]),
+            ("inspect", &["fake", "agent", "no-inspect"]),
             ("management", &["fake", "noop"]),
             ("network", &["noop"]),
             ("power", &["fake"]),
-            ("raid", &["no-raid", "agent", "fake"]),
-            ("rescue", &["no-rescue", "fake"]),
-            ("storage", &["noop", "fake"]),
-            ("vendor", &["no-vendor", "fake"]),
+            ("raid", &["fake", "agent", "no-raid"]),
+            ("rescue", &["fake", "no-rescue"]),
+            ("storage", &["fake", "noop"]),
+            ("vendor", &["fake", "no-vendor"]),
         ],
         properties: BOOT_PROPERTIES,
     },
@@ -121,6 +123,15 @@ const CLASSIC: [(&str, &str); 8] = [
 #[must_use]
 pub fn hardware_type(name: &str) -> Option<&'static HardwareType> {
     HARDWARE_TYPES.iter().find(|kind| kind.name == name)
+}
+
+/// The class of this kind that the node has: the one chosen, else its hardware type's default.
+#[must_use]
+pub fn class_of<'a>(node: &'a Node, kind: &str) -> Option<&'a str> {
+    let field =
+        KINDS.iter().find(|known| **known == kind).map(|kind| format!("{kind}_interface"))?;
+    let chosen = node.other.get(&field).and_then(serde_json::Value::as_str);
+    chosen.or_else(|| hardware_type(&node.driver)?.default_class(kind))
 }
 
 /// Why `driver` is not one, in words that name what to use.

@@ -51,11 +51,35 @@ pub enum ProvisionState {
     Adopting,
     #[serde(rename = "adopt failed")]
     AdoptFailed,
+    #[serde(rename = "clean hold")]
+    CleanHold,
+    #[serde(rename = "deploy hold")]
+    DeployHold,
+    #[serde(rename = "rescuing")]
+    Rescuing,
+    #[serde(rename = "rescue wait")]
+    RescueWait,
+    #[serde(rename = "rescue")]
+    Rescue,
+    #[serde(rename = "rescue failed")]
+    RescueFailed,
+    #[serde(rename = "unrescuing")]
+    Unrescuing,
+    #[serde(rename = "unrescue failed")]
+    UnrescueFailed,
+    #[serde(rename = "servicing")]
+    Servicing,
+    #[serde(rename = "service wait")]
+    ServiceWait,
+    #[serde(rename = "service failed")]
+    ServiceFailed,
+    #[serde(rename = "service hold")]
+    ServiceHold,
 }
 
 impl ProvisionState {
     /// Every state.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 30] = [
         Self::Enroll,
         Self::Verifying,
         Self::Manageable,
@@ -74,6 +98,18 @@ impl ProvisionState {
         Self::InspectFailed,
         Self::Adopting,
         Self::AdoptFailed,
+        Self::CleanHold,
+        Self::DeployHold,
+        Self::Rescuing,
+        Self::RescueWait,
+        Self::Rescue,
+        Self::RescueFailed,
+        Self::Unrescuing,
+        Self::UnrescueFailed,
+        Self::Servicing,
+        Self::ServiceWait,
+        Self::ServiceFailed,
+        Self::ServiceHold,
     ];
 
     /// The text on the wire.
@@ -98,6 +134,18 @@ impl ProvisionState {
             Self::InspectFailed => "inspect failed",
             Self::Adopting => "adopting",
             Self::AdoptFailed => "adopt failed",
+            Self::CleanHold => "clean hold",
+            Self::DeployHold => "deploy hold",
+            Self::Rescuing => "rescuing",
+            Self::RescueWait => "rescue wait",
+            Self::Rescue => "rescue",
+            Self::RescueFailed => "rescue failed",
+            Self::Unrescuing => "unrescuing",
+            Self::UnrescueFailed => "unrescue failed",
+            Self::Servicing => "servicing",
+            Self::ServiceWait => "service wait",
+            Self::ServiceFailed => "service failed",
+            Self::ServiceHold => "service hold",
         }
     }
 
@@ -118,6 +166,9 @@ impl ProvisionState {
                 | Self::Deleting
                 | Self::Inspecting
                 | Self::Adopting
+                | Self::Rescuing
+                | Self::Unrescuing
+                | Self::Servicing
         )
     }
 
@@ -130,6 +181,9 @@ impl ProvisionState {
                 | Self::CleanFailed
                 | Self::InspectFailed
                 | Self::AdoptFailed
+                | Self::RescueFailed
+                | Self::UnrescueFailed
+                | Self::ServiceFailed
                 | Self::Error
         )
     }
@@ -137,13 +191,34 @@ impl ProvisionState {
     /// Whether an agent is awaited or works in this state.
     #[must_use]
     pub fn is_waiting(self) -> bool {
-        matches!(self, Self::WaitCallBack | Self::CleanWait | Self::InspectWait)
+        matches!(
+            self,
+            Self::WaitCallBack
+                | Self::CleanWait
+                | Self::InspectWait
+                | Self::RescueWait
+                | Self::ServiceWait
+        )
+    }
+
+    /// Whether steps stopped at a `hold` until an operator lets them go on.
+    #[must_use]
+    pub fn is_held(self) -> bool {
+        matches!(self, Self::CleanHold | Self::DeployHold | Self::ServiceHold)
     }
 
     /// Whether a ramdisk may look the node up in this state (Ironic's list; others answer as if the node did not exist).
     #[must_use]
     pub fn allows_lookup(self) -> bool {
-        self.is_waiting() || matches!(self, Self::Deploying | Self::Cleaning | Self::Inspecting)
+        self.is_waiting()
+            || matches!(
+                self,
+                Self::Deploying
+                    | Self::Cleaning
+                    | Self::Inspecting
+                    | Self::Rescuing
+                    | Self::Servicing
+            )
     }
 }
 
@@ -166,11 +241,15 @@ pub enum Verb {
     Abort,
     Clean,
     Adopt,
+    Rescue,
+    Unrescue,
+    Service,
+    Unhold,
 }
 
 impl Verb {
     /// Every verb.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::Active,
         Self::Rebuild,
         Self::Deleted,
@@ -180,6 +259,10 @@ impl Verb {
         Self::Abort,
         Self::Clean,
         Self::Adopt,
+        Self::Rescue,
+        Self::Unrescue,
+        Self::Service,
+        Self::Unhold,
     ];
 
     /// The verb of an API target; `deploy` and `undeploy` are the newer names of `active` and `deleted`.
@@ -205,6 +288,10 @@ impl Verb {
             Self::Abort => "abort",
             Self::Clean => "clean",
             Self::Adopt => "adopt",
+            Self::Rescue => "rescue",
+            Self::Unrescue => "unrescue",
+            Self::Service => "service",
+            Self::Unhold => "unhold",
         }
     }
 }
@@ -218,7 +305,9 @@ pub enum Event {
     Waiting,
     /// The ramdisk was lost; it is to be booted once more.
     BootAgain,
-    /// The agent finished its order well.
+    /// A `hold` among the steps was reached.
+    Held,
+    /// The agent finished its order well, or the wait is over for another reason.
     AgentDone,
     /// What a busy state had to do is done.
     Done,
@@ -240,6 +329,7 @@ impl Event {
         events.extend([
             Self::Waiting,
             Self::BootAgain,
+            Self::Held,
             Self::AgentDone,
             Self::Done,
             Self::Cleaned,
@@ -257,6 +347,7 @@ impl std::fmt::Display for Event {
             Self::Asked(verb) => f.write_str(verb.text()),
             Self::Waiting => f.write_str("(wait)"),
             Self::BootAgain => f.write_str("(boot again)"),
+            Self::Held => f.write_str("(hold)"),
             Self::AgentDone => f.write_str("(agent done)"),
             Self::Done => f.write_str("(done)"),
             Self::Cleaned => f.write_str("(cleaned)"),
@@ -278,6 +369,12 @@ pub enum Effect {
     OrderClean,
     /// Make an inspect order and boot the ramdisk for it.
     OrderInspect,
+    /// Start a rescue system on the machine.
+    OrderRescue,
+    /// Start the machine from its disk after a rescue.
+    LeaveRescue,
+    /// Begin the service steps.
+    OrderService,
     /// Boot the ramdisk once more for the same order.
     BootRamdisk,
     /// After the agent's work: boot device to disk and power cycle, or power off.
@@ -341,10 +438,11 @@ impl Refused {
 ///
 /// [`Refused`] where the table has no row; the node does not change.
 #[rustfmt::skip]
+#[expect(clippy::too_many_lines, reason = "one table, one row a line")]
 pub fn next(state: ProvisionState, event: Event) -> Result<Transition, Refused> {
-    use Effect::{AbandonWork, BootRamdisk, FinishWork, ForgetWork, MarkCleanFailure, OrderClean, OrderDeploy, OrderInspect, ReadPower, TearDown};
-    use Event::{AgentDone, Asked, BootAgain, Cleaned, CleanedManually, CleaningSkipped, Done, Failed, Waiting};
-    use ProvisionState::{Active, AdoptFailed, Adopting, Available, CleanFailed, CleanWait, Cleaning, Deleting, DeployFailed, Deploying, Enroll, Error, InspectFailed, InspectWait, Inspecting, Manageable, Verifying, WaitCallBack};
+    use Effect::{AbandonWork, BootRamdisk, FinishWork, ForgetWork, LeaveRescue, MarkCleanFailure, OrderClean, OrderDeploy, OrderInspect, OrderRescue, OrderService, ReadPower, TearDown};
+    use Event::{AgentDone, Asked, BootAgain, Cleaned, CleanedManually, CleaningSkipped, Done, Failed, Held, Waiting};
+    use ProvisionState::{Active, AdoptFailed, Adopting, Available, CleanFailed, CleanHold, CleanWait, Cleaning, Deleting, DeployFailed, DeployHold, Deploying, Enroll, Error, InspectFailed, InspectWait, Inspecting, Manageable, Rescue, RescueFailed, RescueWait, Rescuing, ServiceFailed, ServiceHold, ServiceWait, Servicing, UnrescueFailed, Unrescuing, Verifying, WaitCallBack};
     use Target::{Clear, Keep, Set};
 
     let (to, target, effects): (ProvisionState, Target, &'static [Effect]) = match (state, event) {
@@ -371,8 +469,10 @@ pub fn next(state: ProvisionState, event: Event) -> Result<Transition, Refused> 
         (CleanWait, AgentDone)                                     => (Cleaning, Keep, &[FinishWork]),
         (Cleaning, Cleaned | CleaningSkipped)                      => (Available, Clear, &[ForgetWork]),
         (Cleaning, CleanedManually)                                => (Manageable, Clear, &[ForgetWork]),
-        (Cleaning | CleanWait, Failed)                             => (CleanFailed, Keep, &[MarkCleanFailure, AbandonWork]),
-        (CleanWait, Asked(Verb::Abort))                            => (CleanFailed, Keep, &[MarkCleanFailure, AbandonWork]),
+        (Cleaning | CleanWait, Held)                               => (CleanHold, Keep, &[]),
+        (CleanHold, Asked(Verb::Unhold))                           => (CleanWait, Keep, &[]),
+        (Cleaning | CleanWait | CleanHold, Failed)                 => (CleanFailed, Keep, &[MarkCleanFailure, AbandonWork]),
+        (CleanWait | CleanHold, Asked(Verb::Abort))                => (CleanFailed, Keep, &[MarkCleanFailure, AbandonWork]),
         // Deployment
         (Available | DeployFailed, Asked(Verb::Active))            => (Deploying, Set(Active), &[OrderDeploy]),
         (Active | DeployFailed | Error, Asked(Verb::Rebuild))      => (Deploying, Set(Active), &[OrderDeploy]),
@@ -380,11 +480,36 @@ pub fn next(state: ProvisionState, event: Event) -> Result<Transition, Refused> 
         (WaitCallBack, BootAgain)                                  => (Deploying, Keep, &[BootRamdisk]),
         (WaitCallBack, AgentDone)                                  => (Deploying, Keep, &[FinishWork]),
         (Deploying, Done)                                          => (Active, Clear, &[ForgetWork]),
-        (Deploying | WaitCallBack, Failed)                         => (DeployFailed, Keep, &[AbandonWork]),
-        (WaitCallBack, Asked(Verb::Abort))                         => (DeployFailed, Keep, &[AbandonWork]),
+        (Deploying | WaitCallBack, Held)                           => (DeployHold, Keep, &[]),
+        (DeployHold, Asked(Verb::Unhold))                          => (WaitCallBack, Keep, &[]),
+        (Deploying | WaitCallBack | DeployHold, Failed)            => (DeployFailed, Keep, &[AbandonWork]),
+        (WaitCallBack | DeployHold, Asked(Verb::Abort))            => (DeployFailed, Keep, &[AbandonWork]),
+        // Rescue
+        (Active | Rescue | RescueFailed | UnrescueFailed | ServiceFailed, Asked(Verb::Rescue)) => (Rescuing, Set(Rescue), &[OrderRescue]),
+        (Rescuing, Waiting)                                        => (RescueWait, Keep, &[]),
+        (RescueWait, BootAgain)                                    => (Rescuing, Keep, &[BootRamdisk]),
+        (RescueWait, AgentDone)                                    => (Rescuing, Keep, &[FinishWork]),
+        (Rescuing, Done)                                           => (Rescue, Clear, &[ForgetWork]),
+        (Rescuing | RescueWait, Failed)                            => (RescueFailed, Keep, &[AbandonWork]),
+        (RescueWait, Asked(Verb::Abort))                           => (RescueFailed, Keep, &[AbandonWork]),
+        (Rescue | RescueFailed | UnrescueFailed, Asked(Verb::Unrescue)) => (Unrescuing, Set(Active), &[LeaveRescue]),
+        (Unrescuing, Done)                                         => (Active, Clear, &[ForgetWork]),
+        (Unrescuing, Failed)                                       => (UnrescueFailed, Keep, &[]),
+        // Service
+        (Active | ServiceFailed | ServiceHold, Asked(Verb::Service)) => (Servicing, Set(Active), &[OrderService]),
+        (Servicing, Waiting)                                       => (ServiceWait, Keep, &[]),
+        (ServiceWait, BootAgain)                                   => (Servicing, Keep, &[BootRamdisk]),
+        (ServiceWait, AgentDone)                                   => (Servicing, Keep, &[FinishWork]),
+        (Servicing | ServiceWait, Held)                            => (ServiceHold, Keep, &[]),
+        (ServiceHold, Asked(Verb::Unhold))                         => (ServiceWait, Keep, &[]),
+        (Servicing, Done)                                          => (Active, Clear, &[ForgetWork]),
+        (Servicing | ServiceWait | ServiceHold, Failed)            => (ServiceFailed, Keep, &[AbandonWork]),
+        (ServiceWait | ServiceHold, Asked(Verb::Abort))            => (ServiceFailed, Keep, &[AbandonWork]),
+        (ServiceFailed, Asked(Verb::Abort))                        => (Active, Clear, &[ForgetWork]),
         // Back to the operator, or back to the pool
         (Available | CleanFailed | InspectFailed | AdoptFailed, Asked(Verb::Manage)) => (Manageable, Clear, &[]),
-        (Active | Error | WaitCallBack | DeployFailed, Asked(Verb::Deleted))         => (Deleting, Set(Available), &[TearDown]),
+        (Active | Error | WaitCallBack | DeployFailed | Rescue | RescueWait | RescueFailed | UnrescueFailed | ServiceWait | ServiceFailed, Asked(Verb::Deleted))
+                                                                   => (Deleting, Set(Available), &[TearDown]),
         (Deleting, Done)                                           => (Cleaning, Keep, &[OrderClean]),
         (Deleting, Failed)                                         => (Error, Keep, &[]),
         (state, event) => return Err(Refused { state, event }),

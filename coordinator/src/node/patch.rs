@@ -276,6 +276,10 @@ fn refuse_in_transition(node: &Node, operations: &[Operation]) -> Result<(), Pat
             | State::Error
             | State::Verifying
             | State::AdoptFailed
+            | State::RescueFailed
+            | State::UnrescueFailed
+            | State::ServiceHold
+            | State::ServiceFailed
     );
     let release = node.maintenance
         && operations.len() == 1
@@ -314,10 +318,10 @@ fn refuse_by_state(before: &Node, after: &Node) -> Result<(), PatchError> {
     {
         return associated(node, old);
     }
-    if after.protected && !before.protected && state != State::Active {
+    if after.protected && !before.protected && !matches!(state, State::Active | State::Rescue) {
         let state = state.text();
         return conflict(format!(
-            "Node {node} can not be protected: it must be active, and is in state '{state}'."
+            "Node {node} can not be protected: it must be active or in rescue, and is in state '{state}'."
         ));
     }
     let retiring =

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::lifecycle::{self, Effect, Event, Refused, Target, Verb};
 use super::order::{self, OrderError};
-use super::{Boot, Node, Object, Phase, ProvisionState, WorkRecord};
+use super::{Boot, Node, Object, Phase, ProvisionState, WorkRecord, pretend};
 use crate::settings::CleanSettings;
 
 /// What a transition needs to know besides the record.
@@ -15,8 +15,8 @@ pub struct Asked<'a> {
     pub now: Timestamp,
     /// How nodes are cleaned, and whether those that do not say are.
     pub clean: &'a CleanSettings,
-    /// The steps of a manual cleaning.
-    pub clean_steps: &'a [CleanStep],
+    /// The steps asked for: of a manual cleaning, a deploy or a service.
+    pub steps: &'a [CleanStep],
 }
 
 /// Why a record did not change.
@@ -44,7 +44,8 @@ pub fn is_cleaned(node: &Node, automated_clean: bool) -> bool {
 pub fn apply(node: &mut Node, event: Event, asked: &Asked<'_>) -> Result<(), TransitionError> {
     let transition = lifecycle::next(node.provision_state, event)?;
     // The one effect that can be refused goes first.
-    let deploy = match transition.effects.contains(&Effect::OrderDeploy) {
+    let deploys = transition.effects.contains(&Effect::OrderDeploy);
+    let deploy = match deploys && !pretend::is_pretended(node, "deploy") {
         true => Some(order::deploy(node)?),
         false => None,
     };
@@ -55,7 +56,8 @@ pub fn apply(node: &mut Node, event: Event, asked: &Asked<'_>) -> Result<(), Tra
         Target::Clear => node.target_provision_state = None,
         Target::Set(state) => node.target_provision_state = Some(state),
     }
-    if event == Event::Asked(Verb::Abort) {
+    inspection_times(node, event, transition.state, asked.now);
+    if event == Event::Asked(Verb::Abort) && transition.state != ProvisionState::Active {
         node.last_error = Some(format!("{} was aborted by request.", what(transition.state)));
         if let Some(work) = &mut node.work {
             work.abort = true;
@@ -63,8 +65,10 @@ pub fn apply(node: &mut Node, event: Event, asked: &Asked<'_>) -> Result<(), Tra
     } else if matches!(event, Event::Asked(_)) {
         node.last_error = None;
     }
-    if let Some(order) = deploy {
-        begin(node, order, asked.now);
+    match deploy {
+        Some(order) => begin(node, order, asked.now),
+        None if deploys => pretend::begin(node, asked.steps),
+        None => {}
     }
     for effect in transition.effects {
         perform(node, *effect, asked);
@@ -72,11 +76,36 @@ pub fn apply(node: &mut Node, event: Event, asked: &Asked<'_>) -> Result<(), Tra
     Ok(())
 }
 
+/// Ironic's two times of the last inspection.
+fn inspection_times(node: &mut Node, event: Event, state: ProvisionState, now: Timestamp) {
+    let at = serde_json::Value::from(wire_time(now));
+    if event == Event::Asked(Verb::Inspect) {
+        node.other.insert("inspection_started_at".to_owned(), at);
+        node.other.remove("inspection_finished_at");
+    } else if event == Event::Done
+        && state == ProvisionState::Manageable
+        && node.other.contains_key("inspection_started_at")
+        && !node.other.contains_key("inspection_finished_at")
+    {
+        node.other.insert("inspection_finished_at".to_owned(), at);
+    }
+}
+
+/// A time as Ironic writes it: microseconds and a numeric zone.
+#[must_use]
+pub fn wire_time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00").to_string()
+}
+
 fn what(state: ProvisionState) -> &'static str {
     if state == ProvisionState::CleanFailed {
         "Cleaning"
     } else if state == ProvisionState::InspectFailed {
         "Inspection"
+    } else if state == ProvisionState::RescueFailed {
+        "Rescue"
+    } else if state == ProvisionState::ServiceFailed {
+        "Service"
     } else {
         "Deployment"
     }
@@ -87,7 +116,11 @@ fn perform(node: &mut Node, effect: Effect, asked: &Asked<'_>) {
     match effect {
         Effect::ReadPower | Effect::OrderDeploy => {}
         Effect::OrderClean => order_clean(node, asked),
+        Effect::OrderInspect if pretend::is_pretended(node, "inspect") => pretend::begin(node, &[]),
         Effect::OrderInspect => begin(node, order::inspect(), asked.now),
+        // No agent can do these yet: only a fake interface gets here.
+        Effect::OrderRescue | Effect::LeaveRescue => pretend::begin(node, &[]),
+        Effect::OrderService => pretend::begin(node, asked.steps),
         Effect::BootRamdisk => {
             if let Some(work) = &mut node.work {
                 work.order.attempt += 1;
@@ -97,6 +130,8 @@ fn perform(node: &mut Node, effect: Effect, asked: &Asked<'_>) {
             enter(node, Phase::StartRamdisk, asked.now);
         }
         Effect::FinishWork => enter(node, Phase::Finish, asked.now),
+        // Nothing runs where no agent was asked.
+        Effect::AbandonWork if node.work.is_none() => forget(node),
         Effect::AbandonWork => enter(node, Phase::Abandon, asked.now),
         Effect::ForgetWork | Effect::TearDown => forget(node),
         Effect::MarkCleanFailure => {
@@ -110,8 +145,10 @@ fn perform(node: &mut Node, effect: Effect, asked: &Asked<'_>) {
 }
 
 fn order_clean(node: &mut Node, asked: &Asked<'_>) {
-    if node.target_provision_state == Some(ProvisionState::Manageable) {
-        begin(node, order::clean(node, asked.clean_steps.to_vec(), asked.clean), asked.now);
+    if pretend::is_pretended(node, "deploy") {
+        pretend::begin(node, asked.steps);
+    } else if node.target_provision_state == Some(ProvisionState::Manageable) {
+        begin(node, order::clean(node, asked.steps.to_vec(), asked.clean), asked.now);
     } else if is_cleaned(node, asked.clean.automated) {
         begin(node, order::automated_clean(node, asked.clean), asked.now);
     } else {
@@ -147,6 +184,7 @@ fn enter(node: &mut Node, phase: Phase, now: Timestamp) {
 
 /// Drops the work; what it proved stays.
 pub(crate) fn forget(node: &mut Node) {
+    pretend::end(node);
     if let Some(work) = node.work.take() {
         node.evidence = work.steps.into_iter().filter_map(|step| step.evidence).collect();
         node.plan = work.plan;
@@ -159,8 +197,11 @@ pub(crate) fn forget(node: &mut Node) {
 pub(crate) fn forget_instance(node: &mut Node) {
     node.instance_info = Object::new();
     node.instance_uuid = None;
-    node.other.remove("instance_name");
+    for field in ["instance_name", "allocation_uuid"] {
+        node.other.remove(field);
+    }
     for key in [
+        "vifs",
         "instance",
         "root_uuid_or_disk_id",
         "is_whole_disk_image",

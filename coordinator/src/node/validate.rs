@@ -15,8 +15,8 @@ pub use access::access;
 pub use configdrive::check as configdrive;
 pub use image::image;
 
-use super::interfaces::{KINDS, hardware_type};
-use super::{Node, Object, Port};
+use super::interfaces::{KINDS, class_of, hardware_type};
+use super::{Node, Object, Port, pretend};
 
 /// Interfaces that a deploy needs in order.
 pub const FOR_DEPLOY: [&str; 4] = ["power", "management", "boot", "deploy"];
@@ -105,8 +105,11 @@ pub fn local(node: &Node, around: &Surroundings<'_>) -> Report {
             report.problem("power", format!("Node {other} has the same ipmi_address and ipmi_port: both would act on one machine. Correct one of them."));
         }
     }
-    boot(node, around, &mut report);
-    if let Err(problems) = image(node) {
+    if class_of(node, "boot") != Some("fake") {
+        boot(node, around, &mut report);
+    }
+    let pretended = pretend::is_pretended(node, "deploy");
+    if let (false, Err(problems)) = (pretended, image(node)) {
         for problem in problems {
             report.problem("deploy", problem);
         }
@@ -128,14 +131,12 @@ pub fn local(node: &Node, around: &Surroundings<'_>) -> Report {
 
 /// Interfaces set to a class that does nothing are reported as Ironic does.
 fn unsupported(node: &Node, report: &mut Report) {
-    let Some(hardware) = hardware_type(&node.driver) else {
+    if hardware_type(&node.driver).is_none() {
         report.problem("power", super::interfaces::unknown_driver(&node.driver));
         return;
-    };
+    }
     for kind in ["bios", "console", "firmware", "inspect", "raid", "rescue"] {
-        let field = format!("{kind}_interface");
-        let chosen = node.other.get(&field).and_then(Value::as_str);
-        let class = chosen.or_else(|| hardware.default_class(kind)).unwrap_or_default();
+        let class = class_of(node, kind).unwrap_or_default();
         if class.starts_with("no-") {
             report.problem(
                 kind,

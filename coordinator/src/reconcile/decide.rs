@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use crate::agent::reports;
 use crate::app::Pulse;
 use crate::node::deadline::{self, Waiting};
-use crate::node::{Node, Outcome, Phase, PowerTarget, ProvisionState, WorkRecord};
+use crate::node::{
+    Node, Outcome, Phase, PowerTarget, ProvisionState, WorkRecord, pretend, transition,
+};
 use crate::settings::Settings;
 
 /// The one thing to do.
@@ -34,6 +36,12 @@ pub(super) enum Todo {
     Finish,
     /// Power off and forget the work.
     Abandon,
+    /// Do as a fake interface does.
+    Pretend,
+    /// A fake interface has nothing to wait for.
+    GoOn,
+    /// Nobody let a held node go on.
+    HeldTooLong,
     /// A deadline has passed.
     Late(Waiting),
     /// A busy state without the work it is for: cannot happen, must not wait for ever.
@@ -51,7 +59,13 @@ pub(super) fn decide(
     if let Some(target) = node.power_request {
         return Todo::Power(target);
     }
-    let Some(work) = &node.work else { return without_work(node.provision_state) };
+    if node.provision_state.is_held() {
+        return match deadline::due(node, settings) {
+            Some(until) if until <= now => Todo::HeldTooLong,
+            Some(_) | None => Todo::Nothing,
+        };
+    }
+    let Some(work) = &node.work else { return without_work(node, settings) };
     match work.phase {
         Phase::StartRamdisk => Todo::StartRamdisk,
         Phase::Finish => Todo::Finish,
@@ -73,8 +87,19 @@ pub(super) fn decide(
     }
 }
 
-fn without_work(state: ProvisionState) -> Todo {
-    match state {
+fn without_work(node: &Node, settings: &Settings) -> Todo {
+    if pretend::is_playing(node) {
+        let wants_cleaning = node.target_provision_state == Some(ProvisionState::Manageable)
+            || transition::is_cleaned(node, settings.clean.automated);
+        return match node.provision_state.is_waiting() {
+            true => Todo::GoOn,
+            false if node.provision_state == ProvisionState::Cleaning && !wants_cleaning => {
+                Todo::SkipCleaning
+            }
+            false => Todo::Pretend,
+        };
+    }
+    match node.provision_state {
         ProvisionState::Verifying | ProvisionState::Adopting => Todo::ReadPower,
         ProvisionState::Deleting => Todo::TearDown,
         ProvisionState::Cleaning => Todo::SkipCleaning,
@@ -82,7 +107,12 @@ fn without_work(state: ProvisionState) -> Todo {
         | ProvisionState::WaitCallBack
         | ProvisionState::CleanWait
         | ProvisionState::Inspecting
-        | ProvisionState::InspectWait => Todo::Broken,
+        | ProvisionState::InspectWait
+        | ProvisionState::Rescuing
+        | ProvisionState::RescueWait
+        | ProvisionState::Unrescuing
+        | ProvisionState::Servicing
+        | ProvisionState::ServiceWait => Todo::Broken,
         ProvisionState::Enroll
         | ProvisionState::Manageable
         | ProvisionState::Available
@@ -91,7 +121,14 @@ fn without_work(state: ProvisionState) -> Todo {
         | ProvisionState::DeployFailed
         | ProvisionState::CleanFailed
         | ProvisionState::InspectFailed
-        | ProvisionState::AdoptFailed => Todo::Nothing,
+        | ProvisionState::AdoptFailed
+        | ProvisionState::CleanHold
+        | ProvisionState::DeployHold
+        | ProvisionState::ServiceHold
+        | ProvisionState::Rescue
+        | ProvisionState::RescueFailed
+        | ProvisionState::UnrescueFailed
+        | ProvisionState::ServiceFailed => Todo::Nothing,
     }
 }
 

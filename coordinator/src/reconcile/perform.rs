@@ -3,9 +3,11 @@
 use ironwright_api::Work;
 
 use super::decide::{self, Todo};
+use super::play;
 use super::settle::{Mark, asked, fail, happened, settle};
 use super::wording;
 use crate::agent::reports;
+use crate::allocation;
 use crate::app::{App, Severity};
 use crate::node::deadline::{For, Waiting};
 use crate::node::lifecycle::Event;
@@ -40,6 +42,15 @@ pub(super) async fn perform(app: &App, node: &Node, todo: Todo) -> Result<(), St
         Todo::AgentFailed(failure) => fail(app, &mark, reports::sentence(&failure)).await,
         Todo::Finish => finish(app, node, &mark).await,
         Todo::Abandon => abandon(app, node, &mark).await,
+        Todo::Pretend => play::pretend(app, node, &mark).await,
+        Todo::GoOn => happened(app, &mark, Event::AgentDone, None).await,
+        Todo::HeldTooLong => {
+            let text = format!(
+                "nobody asked for unhold within {} s; ask for the action again",
+                app.settings.deadlines.hold
+            );
+            fail(app, &mark, text).await
+        }
         Todo::Late(waiting) => late(app, node, &mark, waiting).await,
         Todo::Broken => {
             let text = "the record of the work was lost; ask for the action again".to_owned();
@@ -49,7 +60,11 @@ pub(super) async fn perform(app: &App, node: &Node, todo: Todo) -> Result<(), St
 }
 
 /// Performs commands on the node's BMC and records what it did not confirm.
-async fn command(app: &App, node: &Node, commands: &[Command]) -> Result<Performed, BmcError> {
+pub(super) async fn command(
+    app: &App,
+    node: &Node,
+    commands: &[Command],
+) -> Result<Performed, BmcError> {
     let performed = app.power.bmc(node)?.perform(commands).await?;
     for remark in &performed.remarks {
         app.note(node.uuid, Severity::Info, "power", remark.clone()).await;
@@ -119,6 +134,7 @@ async fn tear_down(app: &App, node: &Node, mark: &Mark) -> Result<(), StoreError
                 transition::apply(node, Event::Done, &asked(app))
             })
             .await?;
+            allocation::forget(app, node.uuid).await?;
             app.note(node.uuid, Severity::Info, "provisioning", "the instance is gone".to_owned())
                 .await;
             Ok(())

@@ -5,7 +5,9 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::memory::Memory;
-use super::{HISTORY_MAX, HistoryEntry, NodeFilter, PortFilter, Store, StoreError};
+use super::{
+    HISTORY_MAX, HistoryEntry, NodeFilter, PortFilter, Record, RecordKind, Store, StoreError,
+};
 use crate::certificate::Kept;
 use crate::certificate::tests::{Agent, certificate};
 use crate::node::tests::node_with;
@@ -36,6 +38,50 @@ pub(super) async fn all(store: &dyn Store) {
     nodes_with_one_bmc_find_each_other(store).await;
     a_deleted_node_takes_everything_with_it(store).await;
     certificates_are_kept_once_for_ever_and_listed_newest_first(store).await;
+    records_are_unique_in_their_kind_and_go_with_their_node(store).await;
+}
+
+async fn records_are_unique_in_their_kind_and_go_with_their_node(store: &dyn Store) {
+    let node = store.create_node(&named("owner")).await.unwrap();
+    let made = |kind, name: &str, key: Option<&str>| Record {
+        kind,
+        uuid: Uuid::now_v7(),
+        name: Some(name.to_owned()),
+        node: key.map(|_| node.uuid),
+        key: key.map(str::to_owned),
+        fields: json!({"a": [1]}).as_object().unwrap().clone(),
+        created_at: at(1),
+        updated_at: None,
+    };
+    let mut group = made(RecordKind::Portgroup, "g", Some("address x"));
+    let chassis = made(RecordKind::Chassis, "g", None);
+    for record in [&group, &chassis] {
+        store.create_record(record).await.unwrap();
+    }
+    assert_eq!(store.record(RecordKind::Portgroup, "g").await.unwrap(), Some(group.clone()));
+    let uuid = chassis.uuid.to_string();
+    assert_eq!(store.record(RecordKind::Chassis, &uuid).await.unwrap(), Some(chassis.clone()));
+    assert_eq!(store.record(RecordKind::Runbook, &uuid).await.unwrap(), None);
+    let twin = Record { uuid: chassis.uuid, ..made(RecordKind::Chassis, "h", None) };
+    for (record, part) in [
+        (made(RecordKind::Portgroup, "g", None), "with name g"),
+        (made(RecordKind::Portgroup, "h", Some("address x")), "with address x"),
+        (twin, "with UUID"),
+    ] {
+        let refused = store.create_record(&record).await.unwrap_err();
+        assert!(refused.to_string().contains(part), "{part}: {refused}");
+    }
+    (group.name, group.updated_at) = (None, Some(at(2)));
+    assert!(store.update_record(&group).await.unwrap());
+    assert_eq!(
+        store.records(RecordKind::Portgroup, Some(node.uuid)).await.unwrap(),
+        [group.clone()]
+    );
+    store.delete_node(node.uuid).await.unwrap();
+    assert!(store.records(RecordKind::Portgroup, None).await.unwrap().is_empty());
+    assert!(!store.update_record(&group).await.unwrap());
+    assert!(store.delete_record(RecordKind::Chassis, chassis.uuid).await.unwrap());
+    assert!(!store.delete_record(RecordKind::Chassis, chassis.uuid).await.unwrap());
 }
 
 async fn certificates_are_kept_once_for_ever_and_listed_newest_first(store: &dyn Store) {

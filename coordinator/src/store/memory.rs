@@ -9,7 +9,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Answer, HISTORY_MAX, HistoryEntry, NodeFilter, NodeSummary, PortFilter, Store, StoreError,
+    Answer, Children, HISTORY_MAX, HistoryEntry, NodeFilter, NodeSummary, PortFilter, Record,
+    RecordKind, Store, StoreError,
 };
 use crate::certificate::Kept;
 use crate::node::{Node, Port};
@@ -27,6 +28,7 @@ struct Inner {
     history: BTreeMap<Uuid, Vec<HistoryEntry>>,
     inventory: BTreeMap<Uuid, Value>,
     certificates: Vec<Kept>,
+    records: Vec<Record>,
 }
 
 impl Memory {
@@ -57,6 +59,20 @@ impl Inner {
                 node.instance_uuid.filter(|_| other.instance_uuid == node.instance_uuid)
             {
                 return Err(duplicate("instance uuid", &instance));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_record(&self, record: &Record) -> Result<(), StoreError> {
+        let others = self.records.iter();
+        for other in others.filter(|other| other.kind == record.kind && other.uuid != record.uuid) {
+            let noun = record.kind.noun();
+            if let Some(name) = record.name.as_ref().filter(|_| other.name == record.name) {
+                return Err(duplicate(noun, &format!("with name {name}")));
+            }
+            if let Some(key) = record.key.as_ref().filter(|_| other.key == record.key) {
+                return Err(duplicate(noun, &format!("with {key}")));
             }
         }
         Ok(())
@@ -97,6 +113,11 @@ fn matches(node: &Node, filter: &NodeFilter) -> bool {
         && filter.maintenance.is_none_or(|wanted| wanted == node.maintenance)
         && filter.instance_uuid.is_none_or(|wanted| Some(wanted) == node.instance_uuid)
         && filter.associated.is_none_or(|wanted| wanted == node.instance_uuid.is_some())
+        && match filter.children {
+            Children::Shown => true,
+            Children::Hidden => node.parent().is_none(),
+            Children::Of(parent) => node.parent() == Some(parent),
+        }
 }
 
 fn compare(one: &Node, other: &Node, key: &str) -> Ordering {
@@ -159,6 +180,7 @@ impl Store for Memory {
         self.answer(|inner| {
             inner.nodes.retain(|(node, _)| node.uuid != uuid);
             inner.ports.retain(|port| port.node_uuid != uuid);
+            inner.records.retain(|record| record.node != Some(uuid));
             inner.history.remove(&uuid);
             inner.inventory.remove(&uuid);
             Ok(())
@@ -277,6 +299,55 @@ impl Store for Memory {
             owners.sort();
             owners.dedup();
             Ok(if let [owner] = owners[..] { Some(owner) } else { None })
+        })
+    }
+
+    fn create_record<'a>(&'a self, record: &'a Record) -> Answer<'a, ()> {
+        self.answer(|inner| {
+            let same = |other: &&Record| other.kind == record.kind && other.uuid == record.uuid;
+            if inner.records.iter().any(|other| same(&other)) {
+                let value = format!("with UUID {}", record.uuid);
+                return Err(duplicate(record.kind.noun(), &value));
+            }
+            inner.check_record(record)?;
+            inner.records.push(record.clone());
+            Ok(())
+        })
+    }
+
+    fn record<'a>(&'a self, kind: RecordKind, ident: &'a str) -> Answer<'a, Option<Record>> {
+        let uuid = Uuid::parse_str(ident).ok();
+        self.answer(|inner| {
+            let is = |record: &&Record| {
+                record.kind == kind
+                    && uuid
+                        .map_or(record.name.as_deref() == Some(ident), |uuid| record.uuid == uuid)
+            };
+            Ok(inner.records.iter().find(is).cloned())
+        })
+    }
+
+    fn records(&self, kind: RecordKind, node: Option<Uuid>) -> Answer<'_, Vec<Record>> {
+        self.answer(|inner| {
+            let wanted =
+                |record: &&Record| record.kind == kind && (node.is_none() || record.node == node);
+            Ok(inner.records.iter().filter(wanted).cloned().collect())
+        })
+    }
+
+    fn update_record<'a>(&'a self, record: &'a Record) -> Answer<'a, bool> {
+        self.answer(|inner| {
+            inner.check_record(record)?;
+            let same = |other: &&mut Record| other.kind == record.kind && other.uuid == record.uuid;
+            Ok(inner.records.iter_mut().find(same).map(|old| *old = record.clone()).is_some())
+        })
+    }
+
+    fn delete_record(&self, kind: RecordKind, uuid: Uuid) -> Answer<'_, bool> {
+        self.answer(|inner| {
+            let before = inner.records.len();
+            inner.records.retain(|record| record.kind != kind || record.uuid != uuid);
+            Ok(inner.records.len() < before)
         })
     }
 

@@ -5,6 +5,7 @@
 
 mod certificates;
 mod nodes;
+mod records;
 mod rest;
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -21,15 +22,21 @@ use sqlx::sqlite::{
 };
 use uuid::Uuid;
 
-use super::{Answer, HistoryEntry, NodeFilter, NodeSummary, PortFilter, Store, StoreError};
+use super::{
+    Answer, HistoryEntry, NodeFilter, NodeSummary, PortFilter, Record, RecordKind, Store,
+    StoreError,
+};
 use crate::certificate::Kept;
 use crate::node::{Node, Port};
 
 /// The schema this program writes.
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 /// What leads to each version from the one before.
-const SCHEMA: [(i64, &str); 2] =
-    [(1, include_str!("sqlite/schema.sql")), (2, include_str!("sqlite/certificates.sql"))];
+const SCHEMA: [(i64, &str); 3] = [
+    (1, include_str!("sqlite/schema.sql")),
+    (2, include_str!("sqlite/certificates.sql")),
+    (3, include_str!("sqlite/records.sql")),
+];
 /// Readers beside the one writer.
 const READERS: u32 = 4;
 
@@ -214,6 +221,21 @@ impl Store for Sqlite {
     fn node_by_addresses<'a>(&'a self, addresses: &'a [String]) -> Answer<'a, Option<Uuid>> {
         Box::pin(rest::node_by_addresses(&self.readers, addresses))
     }
+    fn create_record<'a>(&'a self, record: &'a Record) -> Answer<'a, ()> {
+        Box::pin(records::create(&self.writer, record))
+    }
+    fn record<'a>(&'a self, kind: RecordKind, ident: &'a str) -> Answer<'a, Option<Record>> {
+        Box::pin(records::one(&self.readers, kind, ident))
+    }
+    fn records(&self, kind: RecordKind, node: Option<Uuid>) -> Answer<'_, Vec<Record>> {
+        Box::pin(records::list(&self.readers, kind, node))
+    }
+    fn update_record<'a>(&'a self, record: &'a Record) -> Answer<'a, bool> {
+        Box::pin(records::update(&self.writer, record))
+    }
+    fn delete_record(&self, kind: RecordKind, uuid: Uuid) -> Answer<'_, bool> {
+        Box::pin(records::delete(&self.writer, kind, uuid))
+    }
     fn add_history<'a>(&'a self, node: Uuid, entry: &'a HistoryEntry) -> Answer<'a, ()> {
         Box::pin(rest::add_history(&self.writer, node, entry))
     }
@@ -294,10 +316,9 @@ mod tests {
         let path = directory.path().join("db");
         let store = Sqlite::open(&path).await.unwrap();
         store.create_node(&node_with(json!({}))).await.unwrap();
-        sqlx::raw_sql("DROP TABLE certificate; PRAGMA user_version = 1")
-            .execute(&store.writer)
-            .await
-            .unwrap();
+        let undone = "DROP TABLE record; ALTER TABLE node DROP COLUMN parent_node;
+            DROP TABLE certificate; PRAGMA user_version = 1";
+        sqlx::raw_sql(undone).execute(&store.writer).await.unwrap();
         drop(store);
         let store = Sqlite::open(&path).await.unwrap();
         assert!(store.node("n1").await.unwrap().is_some());

@@ -1,7 +1,7 @@
 //! `GET /v1/nodes` and `/v1/nodes/detail`: filters, pages, selected fields.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -9,14 +9,16 @@ use crate::app::App;
 use crate::http::conductors;
 use crate::http::error::ApiError;
 use crate::http::fields::{self, NODE, NODE_LIST};
+use crate::http::records::resources::CHASSIS;
+use crate::http::records::{self, Ask};
 use crate::http::representation::{self, Shape};
 use crate::http::request::{Base, Query};
 use crate::http::version::Version;
 use crate::node::{Node, ProvisionState};
-use crate::store::NodeFilter;
+use crate::store::{Children, NodeFilter};
 
 /// Parameters of a list and the first `1.N` that takes them.
-const PARAMETERS: [(&str, u16); 27] = [
+pub(in crate::http) const PARAMETERS: [(&str, u16); 27] = [
     ("marker", 1),
     ("limit", 1),
     ("sort_key", 1),
@@ -107,6 +109,20 @@ pub async fn detailed(
     answer(&app, version, &base, &query, None, "nodes/detail").await
 }
 
+/// `GET /v1/chassis/{id}/nodes`.
+///
+/// # Errors
+///
+/// As [`plain`]; 404 for an unknown chassis.
+pub async fn of_chassis(ask: Ask, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+    let chassis = records::find(&CHASSIS, &ask.app, &ident).await?.uuid;
+    let Ask { app, version, base, query } = ask;
+    query.only(&PARAMETERS, version)?;
+    let selected: Vec<String> = NODE_LIST.iter().map(|name| (*name).to_owned()).collect();
+    let query = query.with("chassis_uuid", &chassis.to_string());
+    answer(&app, version, &base, &query, Some(&selected), "nodes").await
+}
+
 async fn answer(
     app: &App,
     version: Version,
@@ -169,6 +185,7 @@ async fn filter(app: &App, query: &Query, version: Version) -> Result<NodeFilter
         instance_uuid: query.parsed("instance_uuid")?,
         associated: query.flag("associated")?,
         fault: fault(query)?,
+        children: children(app, query).await?,
         marker: query.parsed("marker")?,
         sort_key: sort_key(query, version)?,
         descending: descending(query)?,
@@ -178,6 +195,15 @@ async fn filter(app: &App, query: &Query, version: Version) -> Result<NodeFilter
         super::find(app, &marker.to_string()).await?;
     }
     Ok(filter)
+}
+
+/// Nodes with a parent are hidden unless they are asked for.
+async fn children(app: &App, query: &Query) -> Result<Children, ApiError> {
+    if let Some(parent) = query.get("parent_node") {
+        return Ok(Children::Of(super::find(app, parent).await?.uuid));
+    }
+    let included = query.flag("include_children")?.unwrap_or(false);
+    Ok(if included { Children::Shown } else { Children::Hidden })
 }
 
 fn provision_state(query: &Query) -> Result<Option<String>, ApiError> {
@@ -213,7 +239,12 @@ fn sort_key(query: &Query, version: Version) -> Result<Option<String>, ApiError>
     Ok(Some(key.to_owned()))
 }
 
-fn descending(query: &Query) -> Result<bool, ApiError> {
+/// Whether the list is turned round.
+///
+/// # Errors
+///
+/// 400 for other words than `asc` and `desc`.
+pub fn descending(query: &Query) -> Result<bool, ApiError> {
     match query.get("sort_dir") {
         None | Some("asc") => Ok(false),
         Some("desc") => Ok(true),
@@ -245,14 +276,14 @@ struct Rest<'a> {
     retired: Option<bool>,
     sharded: Option<bool>,
     shards: Option<Vec<&'a str>>,
-    /// Nothing can match: we have no chassis, no children, no other conductor.
+    /// Nothing can match: we have no other conductor.
     nothing: bool,
 }
 
 impl<'a> Rest<'a> {
     fn of(query: &'a Query) -> Result<Self, ApiError> {
-        let kept = ["owner", "lessee", "conductor_group", "instance_name", "health"];
-        query.flag("include_children")?;
+        let kept =
+            ["chassis_uuid", "owner", "lessee", "conductor_group", "instance_name", "health"];
         let foreign = query.get("conductor").is_some_and(|host| host != conductors::name());
         Ok(Self {
             equal: kept.into_iter().filter_map(|name| Some((name, query.get(name)?))).collect(),
@@ -260,9 +291,7 @@ impl<'a> Rest<'a> {
             retired: query.flag("retired")?,
             sharded: query.flag("sharded")?,
             shards: query.get("shard").map(|shards| shards.split(',').collect()),
-            nothing: foreign
-                || query.get("chassis_uuid").is_some()
-                || query.get("parent_node").is_some(),
+            nothing: foreign,
         })
     }
 

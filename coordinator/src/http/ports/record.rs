@@ -196,9 +196,10 @@ fn assign(draft: &mut Draft, name: &str, value: &Value) -> Result<(), String> {
             return Ok(());
         }
         "portgroup_uuid" if value.is_null() => Value::Null,
-        "portgroup_uuid" => {
-            return Err("Port groups are not supported by this coordinator yet.".into());
-        }
+        "portgroup_uuid" => match value.as_str().map(Uuid::try_parse) {
+            Some(Ok(uuid)) => Value::from(uuid.to_string()),
+            _ => return Err(format!("Expected a UUID for portgroup_uuid but received {value}.")),
+        },
         "is_smartnic" => Value::from(flag(name, value)?),
         "local_link_connection" if value.is_null() || value.is_object() => value.clone(),
         "local_link_connection" => return Err("local_link_connection must be an object.".into()),
@@ -214,7 +215,7 @@ fn assign(draft: &mut Draft, name: &str, value: &Value) -> Result<(), String> {
 }
 
 /// A MAC address in our form: lower case, colons.
-pub(super) fn address(text: &str) -> Result<String, String> {
+pub(in crate::http) fn address(text: &str) -> Result<String, String> {
     let mac = text.trim().to_lowercase().replace('-', ":");
     let parts: Vec<&str> = mac.split(':').collect();
     let byte = |part: &&str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -243,14 +244,14 @@ mod tests {
 
     #[test]
     fn every_problem_of_a_port_is_named_at_once() {
-        let body = json!({"node_uuid": "mytest", "address": "00:11", "extra": 5, "mac": "x", "portgroup_uuid": NODE});
+        let body = json!({"node_uuid": "mytest", "address": "00:11", "extra": 5, "mac": "x", "portgroup_uuid": "g"});
         let text = created(&body, Version(110)).unwrap_err().to_string();
         for part in [
             "'mac'",
             "Expected a UUID for node_uuid",
             "Expected a MAC",
             "extra must",
-            "Port groups",
+            "Expected a UUID for portgroup_uuid",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }

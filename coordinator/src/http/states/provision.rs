@@ -10,6 +10,8 @@ use crate::actions::{self, Request};
 use crate::app::App;
 use crate::http::error::ApiError;
 use crate::http::nodes::find;
+use crate::http::records;
+use crate::http::records::resources::RUNBOOK;
 use crate::http::request::{Base, Body};
 use crate::http::validate::{local, reason};
 use crate::http::version::Version;
@@ -29,7 +31,7 @@ const KEYS: [(&str, u16); 8] = [
     ("runbook", 92),
 ];
 
-/// Targets and the first `1.N` that takes them. Those that are no [`Verb`] are known and not supported.
+/// Targets and the first `1.N` that takes them.
 const TARGETS: [(&str, u16); 15] = [
     ("active", 1),
     ("deleted", 1),
@@ -48,9 +50,24 @@ const TARGETS: [(&str, u16); 15] = [
     ("service", 87),
 ];
 
-/// Interfaces that have clean steps.
+/// Interfaces that have steps.
 const STEP_INTERFACES: [&str; 7] =
     ["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
+
+/// Keys of the body with steps, and for which targets they are.
+const STEPS: [(&str, &[Verb]); 3] = [
+    ("clean_steps", &[Verb::Clean]),
+    ("deploy_steps", &[Verb::Active, Verb::Rebuild]),
+    ("service_steps", &[Verb::Service]),
+];
+
+/// What a body asks for.
+#[derive(Debug)]
+struct Asked {
+    request: Request,
+    /// Whose steps are meant.
+    runbook: Option<String>,
+}
 
 /// Stores the wish: 202. A config drive makes bodies large, hence 64 MiB (Ironic's limit).
 ///
@@ -65,13 +82,40 @@ pub async fn provision(
     Path(ident): Path<String>,
     Body(body): Body<65536>,
 ) -> Result<(StatusCode, HeaderMap), ApiError> {
-    let request = request(&body, version)?;
+    let Asked { request, runbook } = request(&body, version)?;
     let node = find(&app, &ident).await?;
+    let request = match runbook {
+        Some(ident) => Request { steps: runbook_steps(&app, &node, &ident).await?, ..request },
+        None => request,
+    };
     if matches!(request.verb, Verb::Active | Verb::Rebuild) {
         refuse_deploy(&app, &node, &request).await?;
     }
     actions::provision(&app, &ident, request).await?;
     Ok(accepted(&base, &node))
+}
+
+/// The steps of a runbook, in their order. Ironic: the node must have the trait that the runbook is named after.
+async fn runbook_steps(app: &App, node: &Node, ident: &str) -> Result<Vec<CleanStep>, ApiError> {
+    let runbook = records::find(&RUNBOOK, app, ident).await?;
+    let traits = node.other.get("traits").and_then(Value::as_array);
+    let name = runbook.name.as_deref().unwrap_or_default();
+    if !traits.is_some_and(|traits| traits.iter().any(|one| one.as_str() == Some(name))) {
+        return Err(ApiError::Invalid(format!(
+            "Runbook {name} cannot be used for node {}: the node does not have the trait {name}.",
+            node.uuid
+        )));
+    }
+    let mut steps: Vec<Value> =
+        runbook.fields.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
+    steps.sort_by_key(|step| step["order"].as_u64().unwrap_or(u64::MAX));
+    let plain = steps.iter_mut().map(|step| {
+        if let Some(step) = step.as_object_mut() {
+            step.remove("order");
+        }
+        one_step(step, false).map_err(ApiError::Invalid)
+    });
+    plain.collect()
 }
 
 /// Everything in the record that would make the deploy fail. What the state or maintenance forbids comes first, and is the
@@ -98,7 +142,7 @@ async fn refuse_deploy(app: &App, node: &Node, request: &Request) -> Result<(), 
 }
 
 /// The request in a body; every problem of its shape at once.
-fn request(body: &Value, version: Version) -> Result<Request, ApiError> {
+fn request(body: &Value, version: Version) -> Result<Asked, ApiError> {
     let empty = Map::new();
     let body = body.as_object().unwrap_or(&empty);
     let mut problems = Vec::new();
@@ -118,21 +162,29 @@ fn request(body: &Value, version: Version) -> Result<Request, ApiError> {
         target.ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: target".into()))?;
     let verb = verb(target, version)?;
     let given = |key: &str| body.get(key).filter(|value| !value.is_null());
-    for key in ["deploy_steps", "disable_ramdisk", "service_steps", "runbook", "rescue_password"] {
-        let nothing = given(key).is_none_or(|value| {
-            value.as_bool() == Some(false) || value.as_array().is_some_and(Vec::is_empty)
-        });
-        if !nothing {
-            problems.push(format!("{key} is not supported by this coordinator yet."));
-        }
+    let ramdisk = given("disable_ramdisk").is_none_or(|value| value.as_bool() == Some(false));
+    if !ramdisk {
+        problems.push(
+            "disable_ramdisk is not supported: steps are performed in the ramdisk. Leave it out."
+                .to_owned(),
+        );
     }
+    problems.extend(password_problem(verb, given("rescue_password")));
     let drive = given("configdrive").cloned();
     if let Some(drive) = &drive {
         problems.extend(drive_problem(verb, drive, version));
     }
-    let clean_steps = clean_steps(verb, given("clean_steps"), &mut problems);
+    let mut all = Vec::new();
+    for (key, verbs) in STEPS {
+        all.extend(steps(key, verbs, verb, given(key), &mut problems));
+    }
+    let runbook = given("runbook").map(|value| runbook(verb, value, &all)).transpose();
+    let runbook = runbook.unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
     if problems.is_empty() {
-        Ok(Request { verb, configdrive: drive, clean_steps })
+        Ok(Asked { request: Request { verb, configdrive: drive, steps: all }, runbook })
     } else {
         Err(ApiError::problems(&problems))
     }
@@ -147,9 +199,7 @@ fn verb(target: &str, version: Version) -> Result<Verb, ApiError> {
             "The target \"{target}\" needs at least version 1.{since}."
         ))),
         Some(_) => Verb::parse(target).ok_or_else(|| {
-            ApiError::Invalid(format!(
-                "The target \"{target}\" is not supported by this coordinator yet."
-            ))
+            ApiError::Invalid(format!("The target provision state \"{target}\" is not valid."))
         }),
     }
 }
@@ -170,35 +220,88 @@ fn drive_problem(verb: Verb, drive: &Value, version: Version) -> Option<String> 
     configdrive(drive).err()
 }
 
-fn clean_steps(verb: Verb, steps: Option<&Value>, problems: &mut Vec<String>) -> Vec<CleanStep> {
-    let Some(steps) = steps else {
-        return Vec::new();
-    };
-    if verb != Verb::Clean {
-        problems.push(
-            "\"clean_steps\" is only valid when setting target provision state to clean".into(),
+/// Why the password of a rescue system cannot be taken.
+fn password_problem(verb: Verb, password: Option<&Value>) -> Option<String> {
+    let blank = password.and_then(Value::as_str).is_none_or(|text| text.trim().is_empty());
+    match (verb == Verb::Rescue, password) {
+        (true, None) => Some(
+            "A non-empty \"rescue_password\" is required when setting target provision state to rescue"
+                .to_owned(),
+        ),
+        (true, Some(_)) if blank => {
+            Some("rescue_password must be text that is not blank.".to_owned())
+        }
+        (false, Some(_)) => Some(
+            "\"rescue_password\" is only valid when setting target provision state to rescue"
+                .to_owned(),
+        ),
+        (true, Some(_)) | (false, None) => None,
+    }
+}
+
+/// The name or UUID of a runbook, which stands for the steps.
+fn runbook(verb: Verb, value: &Value, steps: &[CleanStep]) -> Result<String, String> {
+    let ident = value.as_str().ok_or("runbook must be the name or UUID of a runbook.")?;
+    if !matches!(verb, Verb::Clean | Verb::Service) {
+        return Err(
+            "\"runbook\" is only valid when setting target provision state to clean or service"
+                .to_owned(),
         );
     }
+    if !steps.is_empty() {
+        return Err("runbook stands for the steps: give one of the two, not both.".to_owned());
+    }
+    Ok(ident.to_owned())
+}
+
+fn steps(
+    key: &str,
+    verbs: &[Verb],
+    verb: Verb,
+    steps: Option<&Value>,
+    problems: &mut Vec<String>,
+) -> Vec<CleanStep> {
+    let Some(steps) = steps.filter(|steps| steps.as_array().is_none_or(|list| !list.is_empty()))
+    else {
+        return Vec::new();
+    };
+    if !verbs.contains(&verb) {
+        let names: Vec<&str> = verbs.iter().map(|verb| verb.text()).collect();
+        problems.push(format!(
+            "\"{key}\" is only valid when setting target provision state to {}",
+            names.join(" or ")
+        ));
+    }
     let Some(steps) = steps.as_array() else {
-        problems.push("clean_steps must be a list.".into());
+        problems.push(format!("{key} must be a list."));
         return Vec::new();
     };
     let mut good = Vec::new();
+    let word = key.split('_').next().unwrap_or_default();
     for (at, step) in steps.iter().enumerate() {
-        match clean_step(step) {
+        match one_step(step, key == "deploy_steps") {
             Ok(step) => good.push(step),
-            Err(problem) => problems.push(format!("clean step {}: {problem}", at + 1)),
+            Err(problem) => problems.push(format!("{word} step {}: {problem}", at + 1)),
         }
     }
     good
 }
 
-fn clean_step(step: &Value) -> Result<CleanStep, String> {
+/// One step; steps of a deploy have a priority too, and must have it.
+pub(in crate::http) fn one_step(step: &Value, prioritised: bool) -> Result<CleanStep, String> {
     let object = step.as_object().ok_or("must be an object.")?;
-    if let Some(key) =
-        object.keys().find(|key| !matches!(key.as_str(), "interface" | "step" | "args"))
-    {
-        return Err(format!("'{key}' is not supported; known are interface, step, args."));
+    let known = |key: &str| {
+        matches!(key, "interface" | "step" | "args") || (prioritised && key == "priority")
+    };
+    if let Some(key) = object.keys().find(|key| !known(key)) {
+        let priority = if prioritised { ", priority" } else { "" };
+        return Err(format!(
+            "'{key}' is not supported; known are interface, step, args{priority}."
+        ));
+    }
+    let priority = object.get("priority").and_then(Value::as_u64);
+    if prioritised && priority.is_none() {
+        return Err("'priority' is required and must be a whole number from 0 on.".into());
     }
     let text = |key: &str| {
         object
@@ -227,7 +330,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_target_needs_its_version_and_some_are_known_but_not_supported() {
+    fn each_target_needs_its_version() {
         for (target, version, status) in [
             ("active", 1, "good"),
             ("deploy", 72, "newer"),
@@ -236,8 +339,10 @@ mod tests {
             ("manage", 3, "newer"),
             ("manage", 4, "good"),
             ("clean", 14, "newer"),
-            ("rescue", 110, "bad"),
-            ("service", 110, "bad"),
+            ("rescue", 37, "newer"),
+            ("rescue", 110, "good"),
+            ("service", 110, "good"),
+            ("unhold", 84, "newer"),
             ("boil", 110, "bad"),
         ] {
             let found = match verb(target, Version(version)) {
@@ -256,9 +361,13 @@ mod tests {
             "clean_steps": [{"interface": "deploy", "step": "erase_devices"}, {"interface": "x", "step": "y"}, {"step": "z"}],
         });
         let text = request(&body, Version(110)).unwrap_err().to_string();
-        for part in
-            ["tarjet", "config drive", "deploy_steps", "clean step 2", "clean step 3: 'interface'"]
-        {
+        for part in [
+            "tarjet",
+            "config drive",
+            "\"deploy_steps\" is only valid",
+            "clean step 2",
+            "clean step 3: 'interface'",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("clean step 1"));
@@ -267,7 +376,7 @@ mod tests {
     #[test]
     fn what_the_client_sends_for_a_deploy_is_taken() {
         let body = json!({"target": "active", "configdrive": {"meta_data": {"hostname": "x"}}, "deploy_steps": null, "disable_ramdisk": false});
-        let request = request(&body, Version(110)).unwrap();
+        let request = request(&body, Version(110)).unwrap().request;
         assert_eq!(request.verb, Verb::Active);
         assert!(request.configdrive.is_some());
         assert!(super::request(&body, Version(55)).is_err());

@@ -128,6 +128,85 @@ fn wire_texts_are_read_back() {
     assert_eq!(Verb::parse("(done)"), None);
 }
 
+#[test]
+fn the_same_event_a_second_time_is_refused() {
+    for state in ProvisionState::ALL {
+        for event in Event::all() {
+            let Ok(to) = next(state, event) else { continue };
+            // Ironic's table: abort of a service fails it, and abort of a failed service leaves the instance as it is.
+            let twice =
+                event == Event::Asked(Verb::Abort) && to.state == ProvisionState::ServiceFailed;
+            assert_eq!(next(to.state, event).is_ok(), twice, "{event} twice from {state}");
+        }
+    }
+}
+
+#[test]
+fn a_held_node_goes_on_or_ends_by_request_and_by_its_deadline() {
+    for state in ProvisionState::ALL.into_iter().filter(|state| state.is_held()) {
+        for event in [Event::Asked(Verb::Unhold), Event::Asked(Verb::Abort), Event::Failed] {
+            assert!(next(state, event).is_ok(), "{event} in {state}");
+        }
+    }
+}
+
+/// A small generator, so that the counts below are the same on every run (Marsaglia's xorshift64).
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(sides).unwrap()).unwrap()
+    }
+}
+
+#[test]
+fn random_lives_never_make_a_tenant_s_machine_available_uncleaned_and_always_come_to_rest() {
+    const SEQUENCES: u32 = 20_000;
+    const LENGTH: usize = 60;
+    let mut dice = Dice(0x1209_7e57);
+    let (mut events, mut applied, mut visited) = (0u32, 0u32, BTreeSet::new());
+    for _ in 0..SEQUENCES {
+        let switched_off = dice.roll(4) == 0;
+        let mut choices = Event::all();
+        choices.retain(|event| *event != Event::CleaningSkipped || switched_off);
+        let (mut state, mut target, mut dirty) = (ProvisionState::Enroll, None, false);
+        for _ in 0..LENGTH {
+            // Half of the events are possible ones, so that lives go deep; the others must be refused or be right too.
+            let possible: Vec<Event> =
+                choices.iter().copied().filter(|event| next(state, *event).is_ok()).collect();
+            let from = if dice.roll(2) == 0 { &choices } else { &possible };
+            let event = from[dice.roll(from.len())];
+            events += 1;
+            let Ok(to) = next(state, event) else { continue };
+            applied += 1;
+            dirty |= to.state == ProvisionState::Deploying || to.state == ProvisionState::Active;
+            dirty &= !matches!(event, Event::Cleaned | Event::CleaningSkipped);
+            (state, target) = match to.target {
+                Target::Keep => (to.state, target),
+                Target::Clear => (to.state, None),
+                Target::Set(goal) => (to.state, Some(goal)),
+            };
+            visited.insert(state.text());
+            assert!(!(dirty && state == ProvisionState::Available), "a tenant's machine");
+            let moving = state.is_busy() || state.is_waiting() || state.is_held();
+            assert!(!moving || target.is_some(), "{state} leads nowhere");
+        }
+        // Whatever happened: when everything that is going on fails, the node rests, and from there it can be had back.
+        while state.is_busy() || state.is_waiting() || state.is_held() {
+            state = next(state, Event::Failed).unwrap().state;
+        }
+        assert!(Verb::ALL.iter().any(|verb| next(state, Event::Asked(*verb)).is_ok()), "{state}");
+    }
+    println!(
+        "{SEQUENCES} sequences, {events} events, {applied} transitions, {} states",
+        visited.len()
+    );
+    assert_eq!(visited.len(), ProvisionState::ALL.len());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
     /// Random events on a random record: the invariants that the reconciler and the API rely on.
@@ -139,7 +218,7 @@ proptest! {
         let events = Event::all();
         let mut node = node_with(serde_json::json!({"image_source": "http://h/i", "image_checksum": "0".repeat(64)}));
         let clean = CleanSettings { automated, ..CleanSettings::default() };
-        let asked = transition::Asked { now: jiff::Timestamp::UNIX_EPOCH, clean: &clean, clean_steps: &[] };
+        let asked = transition::Asked { now: jiff::Timestamp::UNIX_EPOCH, clean: &clean, steps: &[] };
         for pick in picks {
             let before = node.provision_state;
             if transition::apply(&mut node, events[pick % events.len()], &asked).is_err() {
@@ -147,7 +226,7 @@ proptest! {
                 continue;
             }
             let state = node.provision_state;
-            let stable = !state.is_busy() && !state.is_waiting();
+            let stable = !state.is_busy() && !state.is_waiting() && !state.is_held();
             let due = deadline::due(&node, &Settings::default());
             prop_assert!(stable || due.is_some(), "{state} without a deadline");
             prop_assert!(stable || node.target_provision_state.is_some(), "{state} without a target");

@@ -7,12 +7,13 @@ use uuid::Uuid;
 
 use super::{failed, from_text, refused, to_text};
 use crate::node::{Node, PowerState};
-use crate::store::{NodeFilter, NodeSummary, StoreError};
+use crate::store::{Children, NodeFilter, NodeSummary, StoreError};
 
 pub(super) async fn create(pool: &SqlitePool, node: &Node) -> Result<Node, StoreError> {
     let node = Node { version: 1, ..node.clone() };
     let sql = "INSERT INTO node (uuid, name, instance_uuid, driver, provision_state, power_state, maintenance,
-        resource_class, fault, version, due, document) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)";
+        resource_class, fault, parent_node, version, due, document)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)";
     columns(sqlx::query(sql).bind(node.uuid.to_string()), &node)
         .bind(node.version)
         .bind(to_text(&node)?)
@@ -35,6 +36,7 @@ fn columns(query: Query, node: &Node) -> Query {
         .bind(node.maintenance)
         .bind(node.resource_class.clone())
         .bind(node.fault.clone())
+        .bind(node.parent().map(|parent| parent.to_string()))
 }
 
 fn unique(node: &Node) -> [(&'static str, &'static str, String); 3] {
@@ -89,7 +91,7 @@ pub(super) async fn update(
 ) -> Result<Node, StoreError> {
     let new = Node { version: node.version + 1, ..node.clone() };
     let sql = "UPDATE node SET name = ?, instance_uuid = ?, driver = ?, provision_state = ?, power_state = ?,
-        maintenance = ?, resource_class = ?, fault = ?, version = ?, due = ?, document = ?
+        maintenance = ?, resource_class = ?, fault = ?, parent_node = ?, version = ?, due = ?, document = ?
         WHERE uuid = ? AND version = ?";
     let done = columns(sqlx::query(sql), &new)
         .bind(new.version)
@@ -141,9 +143,15 @@ async fn list(
            AND (?7 IS NULL OR fault = ?7)
            AND (?8 IS NULL OR NOT EXISTS (SELECT 1 FROM node WHERE uuid = ?8)
                 OR ({key}, seq) {after} (SELECT {key}, seq FROM node WHERE uuid = ?8))
+           AND (?10 = 0 OR (?10 = 1 AND parent_node IS NULL) OR parent_node = ?11)
          ORDER BY {key} {direction}, seq {direction} LIMIT ?9"
     );
     let limit = if filter.limit == 0 { -1 } else { i64::try_from(filter.limit).unwrap_or(-1) };
+    let (children, parent) = match filter.children {
+        Children::Shown => (0, None),
+        Children::Hidden => (1, None),
+        Children::Of(parent) => (2, Some(parent.to_string())),
+    };
     sqlx::query(AssertSqlSafe(sql))
         .bind(filter.provision_state.clone())
         .bind(filter.maintenance)
@@ -154,6 +162,8 @@ async fn list(
         .bind(filter.fault.clone())
         .bind(filter.marker.map(|uuid| uuid.to_string()))
         .bind(limit)
+        .bind(children)
+        .bind(parent)
         .fetch_all(pool)
         .await
         .map_err(failed("list nodes"))

@@ -1,0 +1,167 @@
+//! The whole life of a fake machine through the router, with the reconciler called by hand.
+
+use serde_json::{Value, json};
+
+use super::{Client, client};
+use crate::reconcile;
+
+/// Asks for a target and lets the reconciler work; the node as it then is.
+async fn ask(client: &Client, body: Value) -> Value {
+    let answer = client.send("PUT", "/v1/nodes/n/states/provision", body.clone()).await;
+    assert_eq!(answer.status, 202, "{body} {}", answer.text);
+    settled(client).await
+}
+
+async fn settled(client: &Client) -> Value {
+    let uuid = client.app.store.node("n").await.unwrap().unwrap().uuid;
+    reconcile::look(&client.app, uuid).await.unwrap();
+    client.get("/v1/nodes/n").await.json()
+}
+
+async fn refused(client: &Client, body: Value) -> (u16, String) {
+    let answer = client.send("PUT", "/v1/nodes/n/states/provision", body).await;
+    (answer.status, answer.fault())
+}
+
+async fn fake(body: Value) -> Client {
+    let client = client();
+    let mut asked = json!({"name": "n", "deploy_interface": "fake", "boot_interface": "fake"});
+    asked.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
+    client.node(asked).await;
+    client
+}
+
+#[tokio::test]
+async fn a_fake_machine_walks_the_whole_lifecycle() {
+    let client = fake(json!({})).await;
+    let validate = client.get("/v1/nodes/n/validate").await.json();
+    for (kind, row) in validate.as_object().unwrap() {
+        assert_eq!(row["result"], true, "{kind} {row}");
+    }
+    for (body, state, power) in [
+        (json!({"target": "manage"}), "manageable", "power off"),
+        (json!({"target": "inspect"}), "manageable", "power off"),
+        (json!({"target": "provide"}), "available", "power off"),
+        (json!({"target": "active", "configdrive": {"meta_data": {}}}), "active", "power on"),
+        (json!({"target": "rescue", "rescue_password": "fake-pass"}), "rescue", "power on"),
+        (json!({"target": "unrescue"}), "active", "power on"),
+        (
+            json!({"target": "service", "service_steps": [{"interface": "power", "step": "reboot"}]}),
+            "active",
+            "power on",
+        ),
+        (json!({"target": "rebuild"}), "active", "power on"),
+        (json!({"target": "deleted"}), "available", "power off"),
+        (json!({"target": "manage"}), "manageable", "power off"),
+        (json!({"target": "adopt"}), "active", "power off"),
+        (json!({"target": "undeploy"}), "available", "power off"),
+    ] {
+        let node = ask(&client, body.clone()).await;
+        assert_eq!(
+            (&node["provision_state"], &node["power_state"], &node["target_provision_state"]),
+            (&json!(state), &json!(power), &Value::Null),
+            "{body} {node}"
+        );
+        assert_eq!(node["last_error"], Value::Null, "{body}");
+    }
+    let node = client.get("/v1/nodes/n").await;
+    assert!(node.json()["inspection_finished_at"].is_string() && !node.text.contains("fake-pass"));
+}
+
+#[tokio::test]
+async fn a_fake_machine_is_held_by_its_steps_goes_on_and_can_be_aborted() {
+    let client = fake(json!({})).await;
+    ask(&client, json!({"target": "manage"})).await;
+    let hold =
+        json!([{"interface": "power", "step": "hold"}, {"interface": "power", "step": "reboot"}]);
+    let clean = json!({"target": "clean", "clean_steps": hold});
+    let held = ask(&client, clean.clone()).await;
+    assert_eq!(
+        (&held["provision_state"], &held["clean_step"]["step"]),
+        (&json!("clean hold"), &json!("hold"))
+    );
+    assert!(client.get("/v1/nodes/n/explain").await.json()["deadline"].is_string());
+    assert_eq!(ask(&client, json!({"target": "unhold"})).await["provision_state"], "manageable");
+    ask(&client, clean).await;
+    let aborted = ask(&client, json!({"target": "abort"})).await;
+    assert_eq!(
+        (&aborted["provision_state"], &aborted["fault"], &aborted["maintenance"]),
+        (&json!("clean failed"), &json!("clean failure"), &json!(true))
+    );
+    client.send("DELETE", "/v1/nodes/n/maintenance", Value::Null).await;
+    ask(&client, json!({"target": "manage"})).await;
+    ask(&client, json!({"target": "provide"})).await;
+
+    let steps = json!([{"interface": "deploy", "step": "hold", "args": {}, "priority": 50}]);
+    let held = ask(&client, json!({"target": "active", "deploy_steps": steps})).await;
+    assert_eq!(held["provision_state"], "deploy hold");
+    assert_eq!(ask(&client, json!({"target": "unhold"})).await["provision_state"], "active");
+    let service =
+        json!({"target": "service", "service_steps": [{"interface": "power", "step": "hold"}]});
+    assert_eq!(ask(&client, service).await["provision_state"], "service hold");
+    for state in ["service failed", "active"] {
+        assert_eq!(ask(&client, json!({"target": "abort"})).await["provision_state"], state);
+    }
+}
+
+#[tokio::test]
+async fn a_held_node_is_given_up_when_nobody_lets_it_go_on() {
+    let mut client = fake(json!({})).await;
+    client.app.clock = crate::app::Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
+    client.routes = crate::http::operator(client.app.clone());
+    ask(&client, json!({"target": "manage"})).await;
+    let steps = json!([{"interface": "power", "step": "hold"}]);
+    ask(&client, json!({"target": "clean", "clean_steps": steps})).await;
+    client.app.clock.advance(std::time::Duration::from_secs(8 * 24 * 3600));
+    let node = settled(&client).await;
+    assert_eq!(node["provision_state"], "clean failed");
+    assert!(node["last_error"].as_str().unwrap().contains("nobody asked for unhold"), "{node}");
+}
+
+#[tokio::test]
+async fn verbs_that_an_interface_does_not_do_are_refused_as_in_ironic() {
+    let client = client();
+    client.node(json!({"name": "n", "driver": "ipmi", "inspect_interface": "no-inspect"})).await;
+    use crate::node::ProvisionState as S;
+    for (state, body, part) in [
+        (
+            S::Active,
+            json!({"target": "rescue", "rescue_password": "fake"}),
+            "Driver ipmi does not support rescue (disabled or not implemented).",
+        ),
+        (
+            S::Active,
+            json!({"target": "service", "service_steps": [{"interface": "power", "step": "reboot"}]}),
+            "does not support service",
+        ),
+        (S::Manageable, json!({"target": "inspect"}), "does not support inspect"),
+        (S::Active, json!({"target": "rescue"}), "rescue_password"),
+        (S::Active, json!({"target": "rescue", "rescue_password": "  "}), "not blank"),
+        (S::Active, json!({"target": "service"}), "does not support service"),
+        (S::Manageable, json!({"target": "clean"}), "\"clean_steps\" is required"),
+        (S::Manageable, json!({"target": "manage", "rescue_password": "fake"}), "only valid"),
+        (S::Manageable, json!({"target": "boil"}), "\"boil\" is not valid"),
+    ] {
+        client.force("n", |node| node.provision_state = state).await;
+        let (status, fault) = refused(&client, body.clone()).await;
+        assert_eq!(status, 400, "{body} {fault}");
+        assert!(fault.contains(part), "{body} {fault}");
+    }
+    client.force("n", |node| node.provision_state = S::Cleaning).await;
+    let (status, fault) = refused(&client, json!({"target": "manage"})).await;
+    assert_eq!((status, fault.contains("is locked")), (409, true), "{fault}");
+}
+
+#[tokio::test]
+async fn a_hardware_type_that_is_switched_off_is_not_there() {
+    let mut client = client();
+    let mut settings = (*client.app.settings).clone();
+    settings.enabled_hardware_types = vec!["ipmi".into()];
+    client.app.settings = std::sync::Arc::new(settings);
+    client.routes = crate::http::operator(client.app.clone());
+    let answer = client.send("POST", "/v1/nodes", json!({"driver": "fake-hardware"})).await;
+    assert_eq!(answer.status, 400);
+    assert!(answer.fault().contains("enabled_hardware_types"), "{}", answer.text);
+    assert_eq!(client.get("/v1/drivers/fake-hardware").await.status, 404);
+    assert_eq!(client.get("/v1/drivers").await.json()["drivers"].as_array().unwrap().len(), 1);
+}

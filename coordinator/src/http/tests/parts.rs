@@ -1,0 +1,185 @@
+//! The parts of a node that few machines have, runbooks, shards, events.
+
+use serde_json::{Value, json};
+
+use super::client;
+use crate::reconcile;
+
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table")]
+async fn what_no_interface_does_is_answered_as_by_a_disabled_one_and_lists_are_empty() {
+    let client = client();
+    client.node(json!({"name": "n", "driver": "ipmi"})).await;
+    for (method, path, body, status, part) in [
+        ("GET", "bios", Value::Null, 200, "{\"bios\":[]}"),
+        ("GET", "bios/virt", Value::Null, 404, "BIOS setting virt"),
+        ("GET", "firmware", Value::Null, 200, "{\"firmware\":[]}"),
+        ("GET", "management/indicators", Value::Null, 200, "{\"indicators\":[]}"),
+        ("GET", "management/indicators/chassis", Value::Null, 200, "{\"indicators\":[]}"),
+        ("GET", "management/indicators/chassis/led", Value::Null, 404, "led@chassis"),
+        (
+            "PUT",
+            "management/indicators/chassis/led",
+            json!({"state": "on"}),
+            400,
+            "does not support",
+        ),
+        ("PUT", "management/inject_nmi", json!({}), 400, "does not support inject_nmi"),
+        ("PUT", "states/raid", json!({"logical_disks": []}), 400, "does not support raid"),
+        ("PUT", "states/raid", json!({"logical_disks": "x"}), 400, "logical_disks"),
+        (
+            "PUT",
+            "states/boot_mode",
+            json!({"target": "uefi"}),
+            400,
+            "does not support set_boot_mode",
+        ),
+        ("PUT", "states/boot_mode", json!({"target": "legacy"}), 400, "uefi or bios"),
+        ("PUT", "states/secure_boot", json!({"target": true}), 400, "does not support"),
+        ("PUT", "states/secure_boot", json!({}), 400, "target"),
+        ("PUT", "states/console", json!({"enabled": true}), 400, "does not support console"),
+        ("GET", "states/console", Value::Null, 200, "\"console_enabled\":false"),
+        ("GET", "vmedia", Value::Null, 400, "does not support virtual media"),
+        ("POST", "vmedia", json!({}), 400, "does not support virtual media"),
+        ("DELETE", "vmedia", Value::Null, 400, "does not support virtual media"),
+        ("GET", "vendor_passthru/methods", Value::Null, 200, "{}"),
+        (
+            "POST",
+            "vendor_passthru?method=send_raw",
+            json!({"raw_bytes": "0x00"}),
+            400,
+            "does not support vendor",
+        ),
+        ("PUT", "vendor_passthru/bmc_reset", json!({}), 400, "does not support vendor"),
+        ("GET", "volume", Value::Null, 200, "connectors"),
+        ("GET", "volume/targets", Value::Null, 200, "{\"targets\":[]}"),
+        ("GET", "allocation", Value::Null, 404, "Allocation for node"),
+    ] {
+        let answer = client.send(method, &format!("/v1/nodes/n/{path}"), body).await;
+        assert_eq!(answer.status, status, "{method} {path} {}", answer.text);
+        assert!(
+            answer.text.contains(part) || answer.text.contains(&part.replace('"', "\\\"")),
+            "{method} {path} {}",
+            answer.text
+        );
+        let nobody = client
+            .send(
+                method,
+                &format!("/v1/nodes/nobody/{path}"),
+                json!({"target": "uefi", "enabled": true, "id": "x"}),
+            )
+            .await;
+        assert!(matches!(nobody.status, 404 | 400), "{method} {path} {}", nobody.text);
+    }
+    assert_eq!(client.get("/v1/drivers/ipmi/raid/logical_disk_properties").await.status, 400);
+    assert_eq!(client.get("/v1/drivers/ipmi/vendor_passthru/methods").await.json(), json!({}));
+}
+
+#[tokio::test]
+async fn a_fake_interface_records_what_it_is_told() {
+    let client = client();
+    client.node(json!({"name": "n"})).await;
+    let raid = json!({"logical_disks": [{"size_gb": 100, "raid_level": "1"}]});
+    for (path, body, status) in [
+        ("states/raid", raid.clone(), 204),
+        ("states/boot_mode", json!({"target": "bios"}), 202),
+        ("states/secure_boot", json!({"target": true}), 202),
+        ("states/console", json!({"enabled": true}), 202),
+        ("management/inject_nmi", json!({}), 204),
+    ] {
+        let answer = client.send("PUT", &format!("/v1/nodes/n/{path}"), body).await;
+        assert_eq!(answer.status, status, "{path} {}", answer.text);
+    }
+    let states = client.get("/v1/nodes/n/states").await.json();
+    assert_eq!(
+        (
+            &states["target_raid_config"],
+            &states["boot_mode"],
+            &states["secure_boot"],
+            &states["console_enabled"]
+        ),
+        (&raid, &json!("bios"), &json!(true), &json!(true))
+    );
+}
+
+#[tokio::test]
+async fn network_attachments_are_recorded_and_end_with_the_instance() {
+    let client = client();
+    client.node(json!({"name": "n", "deploy_interface": "fake"})).await;
+    let vif = json!({"id": "port-1"});
+    for status in [204, 409] {
+        assert_eq!(client.send("POST", "/v1/nodes/n/vifs", vif.clone()).await.status, status);
+    }
+    assert_eq!(client.get("/v1/nodes/n/vifs").await.json(), json!({"vifs": [vif]}));
+    assert_eq!(client.send("DELETE", "/v1/nodes/n/vifs/port-2", Value::Null).await.status, 400);
+    client.force("n", |node| node.provision_state = crate::node::ProvisionState::Active).await;
+    client.send("PUT", "/v1/nodes/n/states/provision", json!({"target": "deleted"})).await;
+    let uuid = client.app.store.node("n").await.unwrap().unwrap().uuid;
+    reconcile::look(&client.app, uuid).await.unwrap();
+    assert_eq!(client.get("/v1/nodes/n/vifs").await.json(), json!({"vifs": []}));
+}
+
+#[tokio::test]
+async fn a_runbook_stands_for_its_steps_on_nodes_with_its_trait() {
+    let client = client();
+    client.node(json!({"name": "n", "deploy_interface": "fake"})).await;
+    let steps = json!([
+        {"interface": "power", "step": "reboot", "order": 2},
+        {"interface": "power", "step": "hold", "order": 1},
+    ]);
+    let runbook = json!({"name": "CUSTOM_CARE", "steps": steps});
+    assert_eq!(client.send("POST", "/v1/runbooks", runbook).await.status, 201);
+    client.force("n", |node| node.provision_state = crate::node::ProvisionState::Manageable).await;
+    let clean = json!({"target": "clean", "runbook": "CUSTOM_CARE"});
+    let refused = client.send("PUT", "/v1/nodes/n/states/provision", clean.clone()).await;
+    assert_eq!(
+        (refused.status, refused.fault().contains("trait CUSTOM_CARE")),
+        (400, true),
+        "{}",
+        refused.text
+    );
+    client.send("PUT", "/v1/nodes/n/traits/CUSTOM_CARE", Value::Null).await;
+    assert_eq!(client.send("PUT", "/v1/nodes/n/states/provision", clean).await.status, 202);
+    let uuid = client.app.store.node("n").await.unwrap().unwrap().uuid;
+    reconcile::look(&client.app, uuid).await.unwrap();
+    let node = client.get("/v1/nodes/n").await.json();
+    assert_eq!(
+        (&node["provision_state"], &node["clean_step"]["step"]),
+        (&json!("clean hold"), &json!("hold"))
+    );
+    for (body, status, part) in [
+        (json!({"target": "unhold", "runbook": "CUSTOM_CARE"}), 400, "only valid"),
+        (
+            json!({"target": "clean", "runbook": "CUSTOM_CARE", "clean_steps": [{"interface": "power", "step": "x"}]}),
+            400,
+            "not both",
+        ),
+        (json!({"target": "clean", "runbook": "CUSTOM_NONE"}), 404, "Runbook CUSTOM_NONE"),
+    ] {
+        let answer = client.send("PUT", "/v1/nodes/n/states/provision", body).await;
+        assert_eq!(
+            (answer.status, answer.fault().contains(part)),
+            (status, true),
+            "{}",
+            answer.text
+        );
+    }
+}
+
+#[tokio::test]
+async fn shards_are_counted_and_events_taken() {
+    let client = client();
+    for (name, shard) in [("a", json!("x")), ("b", json!("x")), ("c", Value::Null)] {
+        client.node(json!({"name": name, "shard": shard})).await;
+    }
+    let shards = client.get("/v1/shards").await.json();
+    assert_eq!(shards["shards"], json!([{"name": null, "count": 1}, {"name": "x", "count": 2}]));
+    for (body, status) in [
+        (json!({"events": [{"event": "network.bind_port", "port_id": "x"}]}), 204),
+        (json!({"events": []}), 400),
+        (json!({"events": [{}]}), 400),
+    ] {
+        assert_eq!(client.send("POST", "/v1/events", body).await.status, status);
+    }
+    assert!(client.get("/v1/volume").await.json()["connectors"].is_array());
+}

@@ -1,0 +1,136 @@
+//! Work of Ironic's `fake` interfaces: steps that are walked through without a machine, so that clients, tests and people in
+//! training see the whole lifecycle. Only nodes of hardware type `fake-hardware` have such interfaces. Pure.
+
+use ironwright_api::CleanStep;
+use serde_json::{Value, json};
+
+use super::interfaces::class_of;
+use super::{Node, Object, ProvisionState};
+
+/// The step that waits for an operator.
+const HOLD: &str = "hold";
+
+/// Whether the node's interface of this kind (`deploy`, `inspect`, `rescue`) only pretends.
+#[must_use]
+pub fn is_pretended(node: &Node, kind: &str) -> bool {
+    node.driver == "fake-hardware" && class_of(node, kind) == Some("fake")
+}
+
+/// Whether what the node is doing or waiting for is pretended.
+#[must_use]
+pub fn is_playing(node: &Node) -> bool {
+    use ProvisionState as State;
+    match node.provision_state {
+        State::Deploying
+        | State::WaitCallBack
+        | State::DeployHold
+        | State::Cleaning
+        | State::CleanWait
+        | State::CleanHold
+        | State::Servicing
+        | State::ServiceWait
+        | State::ServiceHold => is_pretended(node, "deploy"),
+        State::Inspecting | State::InspectWait => is_pretended(node, "inspect"),
+        State::Rescuing | State::RescueWait | State::Unrescuing => is_pretended(node, "rescue"),
+        State::Enroll
+        | State::Verifying
+        | State::Manageable
+        | State::Available
+        | State::Active
+        | State::Error
+        | State::DeployFailed
+        | State::CleanFailed
+        | State::Deleting
+        | State::InspectFailed
+        | State::Adopting
+        | State::AdoptFailed
+        | State::Rescue
+        | State::RescueFailed
+        | State::UnrescueFailed
+        | State::ServiceFailed => false,
+    }
+}
+
+/// Begins work with these steps. What was left of earlier work is forgotten.
+pub(crate) fn begin(node: &mut Node, steps: &[CleanStep]) {
+    node.work = None;
+    node.evidence.clear();
+    node.plan.clear();
+    end(node);
+    node.pretended_steps = steps.to_vec();
+}
+
+/// Walks the steps up to the next `hold`, which becomes the step in progress; false: there was none, everything is done.
+pub(crate) fn walk(node: &mut Node) -> bool {
+    let hold = node.pretended_steps.iter().position(|step| step.step == HOLD);
+    let Some(at) = hold else {
+        end(node);
+        return false;
+    };
+    let done: Vec<CleanStep> = node.pretended_steps.drain(..=at).collect();
+    let shown = done.last().map(shown).unwrap_or_default();
+    end_step(node);
+    use ProvisionState as State;
+    if matches!(node.provision_state, State::Cleaning | State::CleanWait) {
+        node.clean_step = shown;
+    } else if matches!(node.provision_state, State::Servicing | State::ServiceWait) {
+        node.other.insert("service_step".to_owned(), Value::Object(shown));
+    } else {
+        node.deploy_step = shown;
+    }
+    true
+}
+
+fn shown(step: &CleanStep) -> Object {
+    let shown = json!({"interface": step.interface, "step": step.step, "args": step.args});
+    shown.as_object().cloned().unwrap_or_default()
+}
+
+/// Ends the work.
+pub(crate) fn end(node: &mut Node) {
+    node.pretended_steps.clear();
+    end_step(node);
+}
+
+fn end_step(node: &mut Node) {
+    node.clean_step = Object::new();
+    node.deploy_step = Object::new();
+    node.other.remove("service_step");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::sample::node;
+
+    fn step(name: &str) -> CleanStep {
+        CleanStep { interface: "power".into(), step: name.into(), args: Value::Null }
+    }
+
+    #[test]
+    fn fake_steps_stop_at_each_hold_and_end_once() {
+        let mut record = node();
+        record.provision_state = ProvisionState::Cleaning;
+        begin(&mut record, &[step("power_on"), step("hold"), step("reboot"), step("hold")]);
+        for left in [2, 0] {
+            assert!(walk(&mut record));
+            assert_eq!(
+                (record.pretended_steps.len(), &record.clean_step["step"]),
+                (left, &json!("hold"))
+            );
+        }
+        assert!(!walk(&mut record));
+        assert!(record.clean_step.is_empty());
+    }
+
+    #[test]
+    fn fake_interfaces_belong_to_fake_hardware_alone() {
+        let mut record = node();
+        assert!(is_pretended(&record, "deploy"));
+        record.other.insert("deploy_interface".into(), json!("direct"));
+        assert!(!is_pretended(&record, "deploy") && is_pretended(&record, "rescue"));
+        record.driver = "ipmi".into();
+        record.other.insert("deploy_interface".into(), json!("fake"));
+        assert!(!is_pretended(&record, "deploy"));
+    }
+}
