@@ -106,7 +106,7 @@ pub(in crate::erase) fn exit_failure_mode(own: &Own<'_>) -> Result<(), OwnError>
     start(own, EXIT_FAILURE_MODE)
 }
 
-/// SES of [`format`]: user data, or the key of everything.
+/// SES of [`format()`]: user data, or the key of everything.
 pub(in crate::erase) const USER_DATA: u32 = 1;
 pub(in crate::erase) const CRYPTO: u32 = 2;
 
