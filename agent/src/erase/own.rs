@@ -96,6 +96,9 @@ pub(in crate::erase) enum OwnError {
         /// How far it was.
         percent: u64,
     },
+    /// Somebody asked to stop before the device began.
+    #[error("stopped on request while the device was busy with another namespace")]
+    Waiting,
     /// An ATA disk whose password may still be set.
     #[error("{what}; {password}")]
     Password {
@@ -118,7 +121,7 @@ impl OwnError {
     /// Whether somebody asked to stop: then nothing else is tried.
     #[must_use]
     pub(in crate::erase) fn is_stopped(&self) -> bool {
-        matches!(self, Self::Stopped { .. })
+        matches!(self, Self::Stopped { .. } | Self::Waiting)
     }
 }
 

@@ -40,6 +40,7 @@ fn a_fake_nvme_sanitize_with_a_reset_in_the_middle_is_followed_to_its_end_and_sa
 fn a_fake_nvme_without_sanitize_is_formatted_as_in_qemu_and_reads_zeros() {
     let blocks = FakeBlocks::full(BYTES);
     let nvme = FakeNvme { oacs: 0x2, ..FakeNvme::new(blocks.clone()) };
+    nvme.state.lock().unwrap().busy = 3;
     let outcome = erase(&blocks, &nvme);
     outcome.result.as_ref().unwrap();
     assert_eq!(outcome.method, M::NvmeFormatUserData);
