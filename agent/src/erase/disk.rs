@@ -19,6 +19,7 @@ use super::device::{self, Device};
 use super::ladder::Ladder;
 use super::overwrite::Follow;
 use super::own::DeviceLog;
+use super::own::recover::first;
 use super::{metadata, protect, words};
 use crate::order::DiskFact;
 use crate::report::chain;
@@ -41,6 +42,8 @@ pub struct Task {
     pub settings: EraseSettings,
     /// What the disk offers, within the settings.
     pub ladder: Ladder,
+    /// What must be done to it first: an earlier attempt left it so.
+    pub first: Option<&'static str>,
     /// Why it must not be touched.
     pub protected: Option<String>,
 }
@@ -70,28 +73,28 @@ impl Task {
             order_id,
             settings: settings.clone(),
             ladder: Ladder::default(),
+            first: None,
             protected: protect::in_use(system.root(), &disk.path),
             disk,
         };
-        let (device, cluster) = task.look(system);
-        task.protected = task.protected.or(cluster);
+        let looked = match system.admit(&task.disk.path) {
+            Ok(path) => task.look(&path).map_err(|error| chain(&error)),
+            Err(error) => Err(chain(&error)),
+        };
+        let device = looked.unwrap_or_else(|why| Device::Silent { why });
         let transport = &task.disk.identity.transport;
         task.ladder = Ladder::of(&device, transport).at_least(settings.least);
         task
     }
 
-    fn look(&self, system: &System) -> (Device, Option<String>) {
-        let path = &self.disk.path;
-        let open = |path: &Path| -> Result<(Device, Option<String>), DiskError> {
-            let disk = RealDisk::open(path, Access::Read)?;
-            let device = device::ask(&disk.commands()?);
-            Ok((device, protect::cluster(&disk, &self.disk.partitions)))
-        };
-        let looked = match system.admit(path) {
-            Ok(path) => open(&path).map_err(|error| chain(&error)),
-            Err(error) => Err(chain(&error)),
-        };
-        looked.unwrap_or_else(|why| (Device::Silent { why }, None))
+    fn look(&mut self, path: &Path) -> Result<Device, DiskError> {
+        let disk = RealDisk::open(path, Access::Read)?;
+        let commands = disk.commands()?;
+        let device = device::ask(&commands);
+        self.first = first(&commands, &device);
+        let cluster = || protect::cluster(&disk, &self.disk.partitions);
+        self.protected = self.protected.take().or_else(cluster);
+        Ok(device)
     }
 
     /// Erases the disk, verifies it, and signs for it; or says why not. `follow` learns how far it is and may stop it.

@@ -54,7 +54,8 @@ impl Task {
         let over = passed_over.iter().map(|PassedOver { method, reason }| {
             format!("passed over: {}: {reason}", words::method(*method))
         });
-        after.chain(over).collect()
+        let first = self.first.map(|first| format!("before that: {first}"));
+        first.into_iter().chain(after).chain(over).collect()
     }
 
     /// Why the order must not be begun.

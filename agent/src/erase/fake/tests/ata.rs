@@ -3,8 +3,10 @@
 use ironwright_api::{Category, EraseMethod as M, EraseSettings};
 
 use super::{BYTES, Eye, allow_weaker, erase, erase_with, reason};
+use crate::erase::device;
 use crate::erase::fake::FakeBlocks;
 use crate::erase::fake::ata::FakeAta;
+use crate::erase::own::recover;
 use crate::erase::own::security::PASSWORD;
 
 fn secure_ata() -> (FakeBlocks, FakeAta) {
@@ -69,6 +71,8 @@ fn a_fake_ata_disk_that_lost_its_power_in_a_security_erase_is_unlocked_by_the_ne
     ata.state.lock().unwrap().password = Some(password);
     ata.power_cycle();
     assert!(blocks.medium().closed);
+    let first = recover::first(&ata, &device::ask(&ata)).unwrap();
+    assert!(first.contains("this agent's own"), "{first}");
     let outcome = erase(&blocks, &ata);
     outcome.result.as_ref().unwrap();
     assert_eq!(outcome.method, M::AtaSecurityEraseEnhanced);

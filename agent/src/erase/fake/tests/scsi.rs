@@ -3,8 +3,10 @@
 use ironwright_api::{EraseMethod as M, EraseSettings};
 
 use super::{BYTES, Eye, erase, erase_with};
+use crate::erase::device;
 use crate::erase::fake::FakeBlocks;
 use crate::erase::fake::scsi::FakeScsi;
+use crate::erase::own::recover;
 
 #[test]
 fn a_fake_scsi_disk_is_sanitized_and_progress_is_read_from_its_sense_data() {
@@ -34,8 +36,11 @@ fn a_fake_scsi_sanitize_is_found_by_the_next_boot_running_or_failed() {
             state.running = (!failed).then_some((1, 0x1000));
             blocks.medium().closed = true;
         }
+        let first = recover::first(&scsi, &device::ask(&scsi)).unwrap();
+        assert!(first.contains(if failed { "failed" } else { "runs" }), "{first}");
         let outcome = erase(&blocks, &scsi);
         outcome.result.as_ref().unwrap();
+        assert_eq!(recover::first(&scsi, &device::ask(&scsi)), None);
         assert!(blocks.is_zero() && outcome.method == M::ScsiSanitizeOverwrite);
         assert!(outcome.device_log.contains_key("left_by_an_earlier_attempt"));
     }
