@@ -55,10 +55,14 @@ impl Ladder {
             Device::Nvme(controller) => ladder.nvme(controller),
             Device::Ata(identity) => ladder.ata(identity),
             Device::Scsi(unit) => ladder.scsi(unit),
-            Device::Silent { why } => ladder.pass(
-                &[EraseMethod::Discard],
-                &format!("nothing promises zeros after a discard: {why}"),
-            ),
+            Device::Silent { why } => {
+                ladder
+                    .pass(of_transport(transport), &format!("the disk could not be asked: {why}"));
+                ladder.pass(
+                    &[EraseMethod::Discard],
+                    &format!("nothing promises zeros after a discard: {why}"),
+                );
+            }
         }
         ladder.offer(EraseMethod::Overwrite, Reads::Zero, None);
         ladder
@@ -199,6 +203,31 @@ impl Ladder {
         let rung = Rung { method: EraseMethod::Discard, reads: Reads::Zero, estimate: None };
         let reason = format!("the disk does not promise zeros after a discard ({place})");
         self.decide(rung, &[(!promised, &reason)]);
+    }
+}
+
+/// What a disk of this transport may offer that is worth more than an overwrite.
+fn of_transport(transport: &str) -> &'static [EraseMethod] {
+    use EraseMethod as M;
+    match transport {
+        "nvme" => &[
+            M::NvmeSanitizeCrypto,
+            M::NvmeSanitizeBlock,
+            M::NvmeSanitizeOverwrite,
+            M::NvmeFormatCrypto,
+            M::NvmeFormatUserData,
+        ],
+        "sata" | "ata" => &[
+            M::AtaSanitizeCrypto,
+            M::AtaSanitizeBlock,
+            M::AtaSanitizeOverwrite,
+            M::AtaSecurityEraseEnhanced,
+            M::AtaSecurityErase,
+        ],
+        "sas" | "scsi" | "fc" | "iscsi" => {
+            &[M::ScsiSanitizeCrypto, M::ScsiSanitizeBlock, M::ScsiSanitizeOverwrite]
+        }
+        _ => &[],
     }
 }
 

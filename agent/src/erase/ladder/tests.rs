@@ -94,6 +94,8 @@ fn a_disk_that_says_nothing_and_one_behind_a_usb_bridge_are_overwritten() {
     let silent = Device::Silent { why: "no such commands".to_owned() };
     assert_eq!(names(&silent), [M::Overwrite]);
     assert!(reason(&silent, M::Discard).contains("no such commands"));
+    let nvme = Ladder::of(&silent, "nvme");
+    assert_eq!((nvme.rungs.len(), nvme.passed_over.len()), (1, 6));
     let usb = Ladder::of(&ata(ata::Security::default()), "usb");
     assert_eq!((usb.rungs.len(), usb.passed_over.len()), (1, 1));
     let qemu_ahci = Device::Ata(ata::Identity::default());
