@@ -237,6 +237,12 @@ pub fn proves(certificate: &Certificate) -> Result<(), String> {
         return Err("no byte was compared".to_owned());
     }
     let (read, bytes) = (verification.bytes_read, certificate.disk.bytes);
+    let last = bytes.checked_div(u64::from(certificate.disk.sector_bytes)).unwrap_or_default();
+    let ends = [0, last.saturating_sub(1)];
+    let has = |lba: &u64| verification.samples.iter().any(|sample| sample.lba == *lba);
+    if verification.mode == "sampled" && !ends.iter().all(has) {
+        return Err("its samples leave out the first or the last block".to_owned());
+    }
     if certificate.method == EraseMethod::Overwrite && verification.mode == "full" && read < bytes {
         return Err(format!("only {read} of {bytes} bytes were read back"));
     }

@@ -92,8 +92,24 @@ impl Attempt<'_> {
         outcome
     }
 
+    /// Makes a disk readable and writable again that an earlier attempt left otherwise: waits for a sanitize that runs, leaves a
+    /// failure mode, takes our password away. For steps that do not erase data, but come before the one that does.
+    ///
+    /// # Errors
+    /// Why it is not.
+    pub(in crate::erase) fn free(&self) -> Result<DeviceLog, String> {
+        let mut log = DeviceLog::new();
+        recover(&self.own(), &device::ask(self.commands), &mut log)
+            .map_err(|error| chain(&error))?;
+        Ok(log)
+    }
+
+    fn own(&self) -> Own<'_> {
+        Own { commands: self.commands, bytes: self.disk.bytes(), follow: self.follow }
+    }
+
     fn recover_and_climb(&self, outcome: &mut Outcome) -> Result<(), String> {
-        let own = Own { commands: self.commands, bytes: self.disk.bytes(), follow: self.follow };
+        let own = self.own();
         let mut device = device::ask(self.commands);
         let found = recover(&own, &device, &mut outcome.device_log);
         match found.map_err(|error| chain(&error))? {

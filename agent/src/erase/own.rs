@@ -24,6 +24,8 @@ use crate::sys::command::{CommandError, DeviceCommands};
 
 /// Between two looks at a running operation.
 const PAUSE: Duration = Duration::from_secs(2);
+/// The first pauses are shorter: a cryptographic erase is done in a moment.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Looks in a row that may fail: a device that is being reset is away for some seconds, a slow one for minutes.
 const BLIND: u32 = 90;
 /// Looks without any progress after which a device is given up: a day. A terabyte disk moves one 65536th in two seconds.
@@ -94,6 +96,9 @@ pub(in crate::erase) enum OwnError {
         /// How far it was.
         percent: u64,
     },
+    /// Somebody asked to stop before the device began.
+    #[error("stopped on request while the device was busy with another namespace")]
+    Waiting,
     /// An ATA disk whose password may still be set.
     #[error("{what}; {password}")]
     Password {
@@ -116,7 +121,7 @@ impl OwnError {
     /// Whether somebody asked to stop: then nothing else is tried.
     #[must_use]
     pub(in crate::erase) fn is_stopped(&self) -> bool {
-        matches!(self, Self::Stopped { .. })
+        matches!(self, Self::Stopped { .. } | Self::Waiting)
     }
 }
 
@@ -162,6 +167,7 @@ impl Own<'_> {
         mut look: impl FnMut() -> Result<Stand, CommandError>,
     ) -> Result<(), OwnError> {
         let (mut last, mut blind, mut still) = (0_u16, 0_u32, 0_u32);
+        let mut pause = FIRST_PAUSE;
         loop {
             match look() {
                 Ok(Stand::Done) => {
@@ -192,7 +198,8 @@ impl Own<'_> {
             if !self.follow.go_on("erase", part(self.bytes, u64::from(last), 1 << 16)) {
                 return Err(OwnError::Stopped { percent });
             }
-            self.commands.wait(PAUSE);
+            self.commands.wait(pause);
+            pause = (pause * 2).min(PAUSE);
         }
     }
 

@@ -73,9 +73,11 @@ impl Samples {
         let mut buffer = AlignedBuffer::new(usize::try_from(block).unwrap_or(512));
         let mut places = Vec::new();
         for (number, lba) in choose(disk.bytes() / block, &random)?.into_iter().enumerate() {
-            disk.read_at(lba * block, &mut buffer)?;
             let ends = lba == 0 || lba == disk.bytes() / block - 1;
-            let keeps = !ends && number % 2 == 1 && !is_pattern(&buffer);
+            let data = !ends && number % 2 == 1;
+            // A block that cannot be read is written: a disk mends it so, or fails below.
+            let keeps =
+                data && disk.read_at(lba * block, &mut buffer).is_ok() && !is_pattern(&buffer);
             if !keeps {
                 random.fill(&mut buffer).map_err(|_| Unverifiable::Random)?;
                 disk.write_at(lba * block, &buffer)?;

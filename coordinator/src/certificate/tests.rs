@@ -100,6 +100,8 @@ fn everything_that_does_not_fit_is_refused_with_its_reason() {
         certificate
     };
     let other = Uuid::from_u128(9);
+    let mut sampled = verified(|verification| verification.mode = "sampled".into());
+    sampled.disk.sector_bytes = 512;
     for (certificate, expected) in [
         (certificate(other, ORDER, BOOT), "for node"),
         (certificate(NODE, other, BOOT), "for order"),
@@ -114,6 +116,7 @@ fn everything_that_does_not_fit_is_refused_with_its_reason() {
             "the erase failed: LBA 7",
         ),
         (verified(|verification| verification.mode = "none".into()), "nothing was verified"),
+        (sampled, "leave out the first or the last block"),
         (verified(|verification| verification.bytes_read = 512), "only 512 of 4096"),
         (
             verified(|verification| verification.samples[0].after = "unchanged".into()),

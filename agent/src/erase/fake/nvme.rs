@@ -32,6 +32,8 @@ pub(in crate::erase) struct State {
     pub(in crate::erase) reset: Option<(u32, u32)>,
     /// A failed sanitize cannot be left.
     pub(in crate::erase) restricted: bool,
+    /// So many formats find it busy with another namespace.
+    pub(in crate::erase) busy: u32,
     /// Every command that came in: opcode and dword 10.
     pub(in crate::erase) seen: Vec<(u8, u32)>,
 }
@@ -158,6 +160,10 @@ impl DeviceCommands for FakeNvme {
             (0x06, Data::In(page)) => self.identify(command.nsid, dword, page),
             (0x02, Data::In(page)) if dword == 0x0007_0081 && self.sanicap != 0 => self.log(page),
             (0x84, Data::None) if self.sanicap != 0 => self.sanitize(dword),
+            (0x80, Data::None) if self.state.lock().unwrap().busy > 0 => {
+                self.state.lock().unwrap().busy -= 1;
+                self.error(0x084)
+            }
             (0x80, Data::None) if self.oacs & 2 != 0 && command.nsid == 1 => {
                 let ses = dword >> 9 & 7;
                 assert!(ses == 1 || ses == 2, "a format without erase");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{DeviceLog, Own, OwnError, Sanitize, Stand};
 use crate::erase::device::ata::{self, AtaCommand};
-use crate::sys::command::{AtaRegisters, CommandError, Data};
+use crate::sys::command::{AtaRegisters, CommandError, Data, DeviceCommands};
 
 /// SANITIZE DEVICE, and its features with their keys (tables 109 to 113).
 const SANITIZE_DEVICE: u8 = 0xb4;
@@ -29,8 +29,8 @@ pub(in crate::erase) enum Pending {
 /// What the disk says of an operation that is not this process's. A disk that never sanitized has neither bit set and no error;
 /// one that does not answer has nothing pending that could be known.
 #[must_use]
-pub(in crate::erase) fn pending(own: &Own<'_>) -> Option<Pending> {
-    match look(own, 0).ok()? {
+pub(in crate::erase) fn pending(commands: &dyn DeviceCommands) -> Option<Pending> {
+    match look(commands, 0).ok()? {
         Stand::Running(_) => Some(Pending::Running),
         Stand::Failed(_) => Some(Pending::Failed),
         Stand::Done | Stand::NotBegun => None,
@@ -79,7 +79,7 @@ pub(in crate::erase) fn sanitize(
 pub(in crate::erase) fn follow(own: &Own<'_>) -> Result<(), OwnError> {
     let mut seen = 0;
     own.follow_to_end(|| {
-        let stand = look(own, seen)?;
+        let stand = look(own.commands, seen)?;
         if let Stand::Running(progress) = stand {
             seen = progress.max(1);
         }
@@ -87,8 +87,8 @@ pub(in crate::erase) fn follow(own: &Own<'_>) -> Result<(), OwnError> {
     })
 }
 
-fn look(own: &Own<'_>, seen: u16) -> Result<Stand, CommandError> {
-    match ata::sanitize_status(own.commands, false) {
+fn look(commands: &dyn DeviceCommands, seen: u16) -> Result<Stand, CommandError> {
+    match ata::sanitize_status(commands, false) {
         Ok(registers) => Ok(stand(&registers, seen)),
         // Error with reason 1 in LBA 7:0: the last sanitize failed (7.36.6.4).
         Err(CommandError::Ata { registers, .. }) if registers.lba & 0xff == 1 => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ironwright_api::EraseMethod;
 
-use super::{DeviceLog, Own, OwnError, Sanitize, Stand};
+use super::{DeviceLog, Own, OwnError, PAUSE, Sanitize, Stand};
 use crate::erase::device::hex;
 use crate::erase::device::nvme::{Controller, SanitizeState, SanitizeStatus, sanitize_log};
 use crate::sys::command::{CommandError, Data, NvmeCommand};
@@ -31,6 +31,10 @@ pub(in crate::erase) enum Pending {
     /// Failed; the device refuses reads and writes.
     Failed,
 }
+
+/// Status "format in progress" (figure 96), and how often it is met before the device is given up: as long as a format may take.
+const FORMATTING: u16 = 0x084;
+const BUSY: u64 = FORMAT.as_secs() / PAUSE.as_secs();
 
 /// What an earlier process or boot left behind.
 #[must_use]
@@ -106,7 +110,7 @@ pub(in crate::erase) fn exit_failure_mode(own: &Own<'_>) -> Result<(), OwnError>
     start(own, EXIT_FAILURE_MODE)
 }
 
-/// SES of [`format`]: user data, or the key of everything.
+/// SES of [`format()`]: user data, or the key of everything.
 pub(in crate::erase) const USER_DATA: u32 = 1;
 pub(in crate::erase) const CRYPTO: u32 = 2;
 
@@ -126,8 +130,20 @@ pub(in crate::erase) fn format(
         timeout: FORMAT,
     };
     let commands = own.commands;
-    own.follow_estimate(None, || commands.nvme_admin("Format NVM", &command, Data::None))?;
-    Ok(())
+    for _ in 0..BUSY {
+        let formatted =
+            own.follow_estimate(None, || commands.nvme_admin("Format NVM", &command, Data::None));
+        // Another namespace of the same controller is a disk of the same step.
+        let busy = matches!(formatted, Err(CommandError::Nvme { status: FORMATTING, .. }));
+        if !busy {
+            return formatted.map(drop).map_err(OwnError::from);
+        }
+        if !own.follow.go_on("erase", 0) {
+            return Err(OwnError::Waiting);
+        }
+        own.commands.wait(PAUSE);
+    }
+    Err(CommandError::Nvme { command: "Format NVM", status: FORMATTING }.into())
 }
 
 /// Dword 10 of Format NVM (figure 189) from FLBAS and DPS: LBAFL 3:0, MSET 4, PI 7:5, PIL 8, SES 11:9, LBAFU 13:12.

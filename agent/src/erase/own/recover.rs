@@ -5,6 +5,7 @@ use ironwright_api::EraseMethod;
 use super::{DeviceLog, Own, OwnError, ata, nvme, scsi, security};
 use crate::erase::device::{Device, ata as ata_device, scsi as scsi_device};
 use crate::report::chain;
+use crate::sys::command::DeviceCommands;
 
 /// What was found and done about it.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,10 +52,43 @@ pub(in crate::erase) fn recover(
     Ok(found)
 }
 
+/// What [`recover`] would do first, for a plan. Nothing is changed by it.
+#[must_use]
+pub(in crate::erase) fn first(
+    commands: &dyn DeviceCommands,
+    device: &Device,
+) -> Option<&'static str> {
+    const RUNS: &str = "a sanitize runs on it since earlier: its end is waited for";
+    const FAILED: &str = "an earlier sanitize failed: that state is left";
+    const PASSWORD: &str =
+        "a password is set: this agent's own, of an interrupted erase, is tried once";
+    match device {
+        Device::Nvme(controller) => match nvme::pending(controller)? {
+            nvme::Pending::Running(_) => Some(RUNS),
+            nvme::Pending::Failed => Some(FAILED),
+        },
+        Device::Ata(identity) => {
+            let offers = identity.sanitize;
+            let asks = offers.crypto || offers.block || offers.overwrite;
+            match asks.then(|| ata::pending(commands)).flatten() {
+                Some(ata::Pending::Running) => Some(RUNS),
+                Some(ata::Pending::Failed) => Some(FAILED),
+                None => identity.security.enabled.then_some(PASSWORD),
+            }
+        }
+        Device::Scsi(_) => {
+            let sense = scsi_device::sanitize_sense(commands).ok()?;
+            let failed = scsi_device::has_failed(&sense).then_some(FAILED);
+            scsi_device::is_sanitizing(&sense).then_some(RUNS).or(failed)
+        }
+        Device::Silent { .. } => None,
+    }
+}
+
 fn ata_state(own: &Own<'_>, identity: &ata_device::Identity) -> Result<Found, OwnError> {
     let offers = identity.sanitize;
     if offers.crypto || offers.block || offers.overwrite {
-        match ata::pending(own) {
+        match ata::pending(own.commands) {
             Some(ata::Pending::Running) => {
                 ata::follow(own)?;
                 return Ok(Found::Finished(None));

@@ -59,6 +59,9 @@ fn countersign(signed: &mut SignedCertificate, node: Uuid, keeper: Option<&Signi
 /// More certificates of one step than any machine has disks.
 const ATTESTED_MAX: usize = 512;
 
+/// Most sentences about them in the history, which keeps 300 of everything.
+const ATTESTED_NOTES_MAX: usize = 32;
+
 /// The certificates of a step that is about to fail, countersigned, and the sentences for the history. One that is not this
 /// boot's word is left out: it would prove nothing, not even a failure.
 pub(super) fn attested(
@@ -84,6 +87,7 @@ pub(super) fn attested(
         });
         kept.push(signed);
     }
+    notes.truncate(ATTESTED_NOTES_MAX);
     (kept, notes)
 }
 
