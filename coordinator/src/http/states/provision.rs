@@ -15,9 +15,10 @@ use crate::http::records::resources::RUNBOOK;
 use crate::http::request::{Base, Body};
 use crate::http::validate::{local, reason};
 use crate::http::version::Version;
-use crate::node::Node;
 use crate::node::lifecycle::{Event, Verb, next};
 use crate::node::validate::{FOR_DEPLOY, configdrive};
+use crate::node::{Node, pretend};
+use crate::store::RecordKind;
 
 /// Keys of the body and the first `1.N` that takes them.
 const KEYS: [(&str, u16); 8] = [
@@ -131,7 +132,8 @@ async fn refuse_deploy(app: &App, node: &Node, request: &Request) -> Result<(), 
     if let Some(drive) = &request.configdrive {
         asked.instance_info.insert("configdrive".to_owned(), drive.clone());
     }
-    let problems = local(app, &asked).await?.problems(&FOR_DEPLOY);
+    let mut problems = local(app, &asked).await?.problems(&FOR_DEPLOY);
+    problems.extend(template_problem(app, &asked).await?);
     match reason(&problems) {
         None => Ok(()),
         Some(reason) => Err(ApiError::Invalid(format!(
@@ -139,6 +141,22 @@ async fn refuse_deploy(app: &App, node: &Node, request: &Request) -> Result<(), 
             node.uuid
         ))),
     }
+}
+
+/// A deploy template that is chosen by a trait, and that nobody would run: better refused than left out.
+async fn template_problem(app: &App, node: &Node) -> Result<Option<String>, ApiError> {
+    if pretend::is_pretended(node, "deploy") {
+        return Ok(None);
+    }
+    let traits = node.instance_info.get("traits").and_then(Value::as_array).into_iter().flatten();
+    for name in traits.filter_map(Value::as_str) {
+        if app.store.record(RecordKind::DeployTemplate, name).await?.is_some() {
+            return Ok(Some(format!(
+                "instance_info.traits names the deploy template {name}, and its steps cannot be run by deploy interface direct yet; take the trait out."
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// The request in a body; every problem of its shape at once.
