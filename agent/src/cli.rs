@@ -34,7 +34,7 @@ enum Command {
     Inventory,
     /// Write an image to a disk, and prove it.
     WriteImage(write_image::Args),
-    /// Erase a disk: zeros to every byte, all read back; or its metadata only. Prints a signed certificate.
+    /// Erase a disk by the best method that it offers, and prove it; or its metadata only. Prints a signed certificate.
     Erase(erase::Args),
 }
 

@@ -219,7 +219,7 @@ impl Current {
                 }
             }
             Event::Finished | Event::Failed(_) => self.settled = true,
-            Event::Planned { .. } | Event::Unknown => (),
+            Event::Planned { .. } | Event::Attested { .. } | Event::Unknown => (),
         }
     }
 }

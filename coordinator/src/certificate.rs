@@ -150,21 +150,9 @@ fn judge_disk(claim: &Claim<'_>, disk: &Erased) -> Result<(), Refusal> {
         let needed = erases_data(claim.step);
         return if needed { Err(Refusal::Missing { device: device() }) } else { Ok(()) };
     };
-    let registered = claim.key.ok_or_else(|| Refusal::NoKey { device: device() })?;
-    if signed.agent.public_key != registered {
-        return Err(Refusal::ForeignKey {
-            device: device(),
-            found: signed.agent.public_key.chars().take(64).collect(),
-            registered: registered.to_owned(),
-        });
-    }
-    let signature = || Refusal::Signature { device: device() };
-    let text = signed.certificate.canonical_text().map_err(|_| signature())?;
-    if !fits(&signed.agent, &text) {
-        return Err(signature());
-    }
     let certificate = &signed.certificate;
-    belongs(claim, disk, certificate)?;
+    authentic(claim, signed)?;
+    is_of("disk", &certificate.disk.path, &disk.device, &device())?;
     proves(certificate).map_err(|problem| Refusal::Unproven { device: device(), problem })?;
     if claim.step == "erase_devices" && certificate.category < claim.least {
         let problem =
@@ -174,22 +162,46 @@ fn judge_disk(claim: &Claim<'_>, disk: &Erased) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn belongs(claim: &Claim<'_>, disk: &Erased, certificate: &Certificate) -> Result<(), Refusal> {
+/// Whether a certificate, of an erase that ended well or badly, is this boot's word about this order.
+///
+/// # Errors
+///
+/// The [`Refusal`].
+pub fn authentic(claim: &Claim<'_>, signed: &SignedCertificate) -> Result<(), Refusal> {
+    let certificate = &signed.certificate;
+    let device = || certificate.disk.path.chars().take(128).collect::<String>();
+    let registered = claim.key.ok_or_else(|| Refusal::NoKey { device: device() })?;
+    if signed.agent.public_key != registered {
+        return Err(Refusal::ForeignKey {
+            device: device(),
+            found: signed.agent.public_key.chars().take(64).collect(),
+            registered: registered.to_owned(),
+        });
+    }
+    let signature = || Refusal::Signature { device: device() };
+    let text = certificate.canonical_text().map_err(|_| signature())?;
+    if !fits(&signed.agent, &text) {
+        return Err(signature());
+    }
     let boot = claim.boot.unwrap_or_default();
     for (what, found, expected) in [
-        ("node", certificate.node_uuid.to_string(), claim.node.to_string()),
-        ("order", certificate.order_id.to_string(), claim.order.to_string()),
-        ("boot", certificate.boot_id.to_string(), boot.to_string()),
-        ("step", certificate.step.clone(), claim.step.to_owned()),
-        ("disk", certificate.disk.path.clone(), disk.device.clone()),
+        ("node", &certificate.node_uuid.to_string(), &claim.node.to_string()),
+        ("order", &certificate.order_id.to_string(), &claim.order.to_string()),
+        ("boot", &certificate.boot_id.to_string(), &boot.to_string()),
+        ("step", &certificate.step, &claim.step.to_owned()),
     ] {
-        if found != expected {
-            let cut = |text: &str| text.chars().take(128).collect::<String>();
-            let (device, found) = (cut(&disk.device), cut(&found));
-            return Err(Refusal::Other { device, what, found, expected: cut(&expected) });
-        }
+        is_of(what, found, expected, &device())?;
     }
     Ok(())
+}
+
+fn is_of(what: &'static str, found: &str, expected: &str, device: &str) -> Result<(), Refusal> {
+    if found == expected {
+        return Ok(());
+    }
+    let cut = |text: &str| text.chars().take(128).collect::<String>();
+    let (device, found, expected) = (cut(device), cut(found), cut(expected));
+    Err(Refusal::Other { device, what, found, expected })
 }
 
 /// Whether a certificate, its signature apart, says that its disk was erased and does not contradict itself.

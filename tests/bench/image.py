@@ -35,9 +35,11 @@ def arguments():
     return parser.parse_args()
 
 
-def ours(options, url, digest, device, readback):
+def ours(options, nginx, url, digest, device, readback):
+    before = nginx.requests()
     cost = timed([options.agent, "write-image", "--url", url, "--checksum", f"sha256:{digest}", "--disk", device,
                   "--readback", readback])
+    cost.requests = nginx.requests() - before
     # 3: written, not verified, because asked so.
     if cost.code == 3 and readback != "full":
         cost.code = 0
@@ -64,8 +66,8 @@ def ways(options, form, nginx, digest):
     url, plain_url = f"{nginx.url}/{form}", f"{nginx.no_range}/{form}"
     rows = [(IRONIC, lambda device: ironic(form, url, digest, device))]
     for mode in ("none", "sampled", "full"):
-        rows.append((f"ours, readback {mode}", lambda device, mode=mode: ours(options, url, digest, device, mode)))
-    rows.append(("ours, none, no ranges", lambda device: ours(options, plain_url, digest, device, "none")))
+        rows.append((f"ours, readback {mode}", lambda device, mode=mode: ours(options, nginx, url, digest, device, mode)))
+    rows.append(("ours, none, no ranges", lambda device: ours(options, nginx, plain_url, digest, device, "none")))
     convert = f"qemu-img convert -n -O host_device -t none -f qcow2 -W {url}"
     if form == "raw":
         script = f"curl -s {url} | tee >(sha256sum >/dev/null) | dd of=DEVICE bs=1M iflag=fullblock oflag=direct status=none conv=fsync"
@@ -144,6 +146,8 @@ def verdict(where, rows, floors):
         of_floor = none.median("wall") / floors[form, OURS](none)
         say(of_floor <= 1.5, f"{where} {form}: {of_floor:.2f}x of max(hash, disk, CPU / cores), wanted 1.5x at most")
         rss = max(row.median("rss_mib") for row in (none, full))
+        asked = max(cost.requests for cost in none.costs)
+        say(asked <= 8, f"{where} {form}: {asked} requests, wanted 8 at most")
         say(rss <= 96, f"{where} {form}: {rss:.0f} MiB resident, wanted 96 MiB at most")
 
 

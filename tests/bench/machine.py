@@ -16,14 +16,15 @@ def run(*words, **options):
 
 
 class Loop:
-    """A loop device over a new file of `size` bytes, filled with 0xA5; gone when this process is, however it ends."""
+    """A loop device over a new file of `size` bytes, filled with 0xA5 or sparse; gone when this process is, however it ends."""
 
-    def __init__(self, path, size, direct_io):
+    def __init__(self, path, size, direct_io, sparse=False):
         self.path, self.size = path, size
         with open(path, "wb") as file:
             piece = b"\xa5" * (4 << 20)
-            for at in range(0, size, len(piece)):
+            for at in range(0, 0 if sparse else size, len(piece)):
                 file.write(piece[: min(len(piece), size - at)])
+            file.truncate(size)
         self.device = run("losetup", "--find", "--show", f"--direct-io={'on' if direct_io else 'off'}", path)
         # Detached lazily: while this file is open, and not longer.
         self.hold = os.open(self.device, os.O_RDONLY)
@@ -84,6 +85,7 @@ class Cost:
     stored: int
     code: int
     text: str
+    requests: int = 0
 
 
 def busy_s():

@@ -161,12 +161,12 @@ pub fn agent() -> Result<PathBuf, ArtifactError> {
     cargo::agent()
 }
 
-/// The agent's example `image_memory`, optimised.
+/// An example of the agent, optimised.
 ///
 /// # Errors
 /// [`ArtifactError`].
-pub fn image_memory() -> Result<PathBuf, ArtifactError> {
-    cargo::image_memory()
+pub fn agent_example(name: &'static str) -> Result<PathBuf, ArtifactError> {
+    cargo::agent_example(name)
 }
 
 /// The coordinator of these sources, built by cargo for development.

@@ -3,7 +3,10 @@
 //!
 //! The measuring itself is in `tests/bench`; here is what it needs: packages, the agent, a real image, namespaces of its own.
 
+mod erase;
+
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -18,6 +21,8 @@ pub enum Subject {
     Image,
     /// An image 20 times larger than the memory it is written in
     Memory,
+    /// Disks of one machine erased at once and one by one; an overwrite and its proof beside the disk's own speed
+    Erase,
 }
 
 impl Subject {
@@ -25,9 +30,12 @@ impl Subject {
         match self {
             Self::Image => "image.py",
             Self::Memory => "memory.py",
+            Self::Erase => "erase.py",
         }
     }
 }
+
+pub use erase::run_inside as erase_inside;
 
 /// Options of `cargo lab bench`.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,7 +55,10 @@ pub struct Options {
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     packages::ensure(Set::Bench).context("installing Debian packages")?;
     let agent = artifacts::agent()?;
-    let base = artifacts::image_full()?;
+    let base = match options.subject {
+        Subject::Image | Subject::Memory => artifacts::image_full()?,
+        Subject::Erase => erase::side_by_side().map(|()| PathBuf::new())?,
+    };
     let mut command: Vec<OsString> = vec![
         "python3".into(),
         workspace().join("tests/bench").join(options.subject.script()).into(),
@@ -56,8 +67,13 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     for (name, value) in [("--agent", agent), ("--base", base), ("--images", images)] {
         command.extend([name.into(), value.into()]);
     }
-    if matches!(options.subject, Subject::Memory) {
-        command.extend(["--example".into(), artifacts::image_memory()?.into()]);
+    let example = match options.subject {
+        Subject::Image => None,
+        Subject::Memory => Some("image_memory"),
+        Subject::Erase => Some("erase_phases"),
+    };
+    if let Some(example) = example {
+        command.extend(["--example".into(), artifacts::agent_example(example)?.into()]);
     }
     command.extend(options.more.iter().cloned());
     let binary = crate::inside::lab_binary()?;

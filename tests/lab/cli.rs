@@ -38,6 +38,12 @@ enum Command {
     /// The demo inside its run
     #[command(hide = true)]
     DemoInside(demo::Options),
+    /// A machine whose disks are erased, inside its run
+    #[command(hide = true)]
+    EraseInside {
+        /// Disks erased at once
+        at_once: u32,
+    },
     /// The process that owns what `up` started
     #[command(hide = true)]
     UpOwner(up::Options),
@@ -80,6 +86,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Down => up::down(),
         Command::Inside { command } => Ok(inside::init(&command)?.into()),
         Command::DemoInside(options) => demo::run_inside(&options),
+        Command::EraseInside { at_once } => bench::erase_inside(at_once),
         Command::UpOwner(options) => up::own(&options),
         Command::UpInside(options) => up::run_inside(&options),
         Command::Chassis { machine, operation, words } => {

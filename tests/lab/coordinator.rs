@@ -39,10 +39,18 @@ pub struct Options {
 }
 
 /// What automated cleaning does.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub struct Cleaning {
     /// Priority of the erase of all data; 0: off, as emulated disks are slow.
     pub erase_devices_priority: u32,
+    /// Disks of one machine erased at once.
+    pub concurrency: u32,
+}
+
+impl Default for Cleaning {
+    fn default() -> Self {
+        Self { erase_devices_priority: 0, concurrency: 4 }
+    }
 }
 
 /// Deadlines of the work, seconds.

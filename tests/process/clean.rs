@@ -212,6 +212,44 @@ async fn a_certificate_of_this_boots_key_is_kept_countersigned_and_verifies_unti
 }
 
 #[tokio::test]
+async fn the_certificate_of_a_failed_erase_is_kept_countersigned_and_proves_no_erase() {
+    let stage = cleaning(erase()).await;
+    let signer = Signer::ephemeral().unwrap();
+    let mut agent = Played::boot(&stage, Some(signer.public_key())).await;
+    agent.begin("erase_devices", true).await;
+    let reason = "LBA 7 still holds what was there before".to_owned();
+    let result = EraseResult::Failed { reason };
+    let certificate = Certificate { result, ..agent.certificate(stage.node) };
+    let step = "erase_devices".to_owned();
+    let certificates = vec![signer.sign(certificate).unwrap()];
+    agent.report(Event::Attested { step: step.clone(), certificates }).await;
+    let failure = Failure {
+        step,
+        message: "1 of 1 disks were not erased".to_owned(),
+        remedy: String::new(),
+        blame: ironwright_api::Blame::Hardware,
+    };
+    agent.report(Event::Failed(failure)).await;
+    let error = stage.fails_in("clean failed").await;
+    assert!(error.contains("1 of 1 disks were not erased"), "{error}");
+    let list = stage.about("/certificates").await;
+    let id = list["certificates"][0]["id"].as_str().unwrap();
+    let text = stage.about(&format!("/certificates/{id}")).await.to_string();
+    let key = stage.api.send(Method::GET, "/v1/certificate-key", None).await.unwrap();
+    let coordinator = Some(key["public_key"].as_str().unwrap().to_owned());
+    let verdict = verify(&text, &Expected { coordinator, least: Category::None });
+    assert_eq!(
+        verdict.problem.as_deref(),
+        Some("the erase failed: LBA 7 still holds what was there before"),
+        "both signatures fit, and it says that the disk was not erased"
+    );
+    assert!(stage.history().await.contains(
+        &"/dev/vda: the erase failed: LBA 7 still holds what was there before; its certificate is kept"
+            .to_owned()
+    ));
+}
+
+#[tokio::test]
 async fn a_certificate_of_another_key_fails_the_cleaning_and_is_not_kept() {
     let stage = cleaning(erase()).await;
     let (registered, other) = (Signer::ephemeral().unwrap(), Signer::ephemeral().unwrap());

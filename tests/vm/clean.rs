@@ -16,11 +16,11 @@ const PATTERN: &[u8; 16] = b"TENANT'S SECRET ";
 /// Bytes of each disk.
 const DISK_BYTES: u64 = 192 << 20;
 
-/// A disk of every kind, in the order of the machine.
-const BUSES: [(Bus, &str, &str); 3] = [
-    (Bus::Nvme, "LAB-NVME", "nvme"),
-    (Bus::Sata, "LAB-SATA", "sata"),
-    (Bus::VirtioBlk, "LAB-VIRTIO", "virtio"),
+/// A disk of every kind, in the order of the machine: bus, serial number, transport, and the method that QEMU's disk offers.
+const BUSES: [(Bus, &str, &str, &str); 3] = [
+    (Bus::Nvme, "LAB-NVME", "nvme", "nvme_format_user_data"),
+    (Bus::Sata, "LAB-SATA", "sata", "overwrite"),
+    (Bus::VirtioBlk, "LAB-VIRTIO", "virtio", "overwrite"),
 ];
 
 /// A node in `available` whose disks are full of the pattern and which is cleaned from now on.
@@ -104,7 +104,7 @@ fn verify(stage: &Stage, certificate: &Value, key: &str) -> String {
 #[tokio::test]
 #[ignore = "a virtual machine: cargo lab test"]
 async fn a_clean_leaves_nothing_on_nvme_sata_and_virtio_disks_and_certifies_each() {
-    let disks = BUSES.map(|(bus, serial, _)| disk(bus, serial, None));
+    let disks = BUSES.map(|(bus, serial, ..)| disk(bus, serial, None));
     let stage = used(disks.to_vec()).await;
     clean(&stage).await;
     stage.wait("available").await;
@@ -114,7 +114,7 @@ async fn a_clean_leaves_nothing_on_nvme_sata_and_virtio_disks_and_certifies_each
     let certificates = certificates(&stage).await;
     let key = get(&stage, "/v1/certificate-key").await;
     let key = key["public_key"].as_str().unwrap();
-    for (_, serial, transport) in BUSES {
+    for (_, serial, transport, method) in BUSES {
         let of_disk = |signed: &&Value| {
             let certificate = &signed["certificate"];
             certificate["disk"]["serial"] == serial && certificate["step"] == "erase_devices"
@@ -124,6 +124,7 @@ async fn a_clean_leaves_nothing_on_nvme_sata_and_virtio_disks_and_certifies_each
         assert_eq!(certificate["disk"]["transport"], transport, "{certificate}");
         assert_eq!(certificate["disk"]["bytes"], DISK_BYTES);
         assert_eq!(certificate["result"]["outcome"], "erased");
+        assert_eq!(certificate["method"], method);
         let words = verify(&stage, signed, key);
         assert!(words.contains("VALID"), "{words}");
         println!(

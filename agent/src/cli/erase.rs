@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use ironwright_api::{Blame, Failure};
+use ironwright_api::{Blame, EraseSettings, Erased, Failure};
 use uuid::Uuid;
 
 use super::output::{Trouble, print_json, print_line};
@@ -15,7 +15,7 @@ use crate::erase::Task;
 use crate::erase::certificate::Notary;
 use crate::erase::overwrite::Follow;
 use crate::order::Facts;
-use crate::steps::{CLEAN, Kind};
+use crate::steps::{CLEAN, Kind, Step};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -28,6 +28,9 @@ pub(super) struct Args {
     /// Only partition tables and the signatures of file systems, LVM and RAID; data between them stays readable.
     #[arg(long)]
     metadata: bool,
+    /// Go on with a method of a weaker category (NIST SP 800-88) where one that the disk offers has failed.
+    #[arg(long)]
+    allow_weaker: bool,
     /// Print the proof with its certificate, or the failure, as one JSON object.
     #[arg(long)]
     pub(super) json: bool,
@@ -45,14 +48,10 @@ pub(super) fn run(args: &Args) -> Result<Done, Trouble> {
     let (Some(disk), Some(step)) = (disk, step) else {
         return Err(failure(format!("{} cannot be read as a disk", path.display())));
     };
-    let task = Task { disk, kind: step.kind, step: step.name, order_id: Uuid::nil() };
+    let settings = EraseSettings { allow_weaker: args.allow_weaker, ..EraseSettings::default() };
+    let task = Task::survey(&system, disk, &step, Uuid::nil(), &settings);
     if args.plan {
-        let planned = step.planned(vec![task.sentence()]);
-        match args.json {
-            true => print_json(&planned)?,
-            false => print_line(&format!("{}: {}", planned.step, task.sentence()))?,
-        }
-        return Ok(Done::Proven);
+        return plan(args, &step, &task);
     }
     let notary = Notary::by_hand()
         .map_err(|error| Trouble::new(&error, "check that the kernel gives random bytes"))?;
@@ -71,16 +70,51 @@ pub(super) fn run(args: &Args) -> Result<Done, Trouble> {
         }
     });
     bar.bar.finish_and_clear();
-    let erased = erased.map_err(|error| failure(error.to_string()))?.map_err(failure)?;
+    let erased = erased.map_err(|error| failure(error.to_string()))?;
+    let erased = erased.map_err(|failed| {
+        let trouble = failure(failed.why);
+        match failed.certificate {
+            Some(certificate) => trouble.with("certificate", &*certificate),
+            None => trouble,
+        }
+    })?;
     if args.json {
         print_json(&erased)?;
     } else {
-        let rest = if args.metadata { "; data between them is untouched" } else { "" };
-        print_line(&format!(
-            "{}: {} erased, {} bytes zeroed and {} read back as zero{rest}",
-            erased.device, erased.method, erased.bytes, erased.verified_bytes
-        ))?;
+        print_line(&said(&erased, args.metadata))?;
     }
+    Ok(Done::Proven)
+}
+
+/// What was done, in one line.
+fn said(erased: &Erased, metadata: bool) -> String {
+    let Erased { device, method, bytes, verified_bytes, certificate, .. } = erased;
+    let sampled = certificate
+        .as_ref()
+        .map(|signed| &signed.certificate.verification)
+        .filter(|verification| verification.mode == "sampled");
+    if let Some(verification) = sampled {
+        let places = verification.samples.len();
+        return format!(
+            "{device}: erased by {method}; nothing is left of what was at {places} places, the first and the last block among them"
+        );
+    }
+    let rest = if metadata { "; data between them is untouched" } else { "" };
+    format!(
+        "{device}: erased by {method}, {bytes} bytes zeroed and {verified_bytes} read back as zero{rest}"
+    )
+}
+
+/// Says what would be done: the method, and the whole ladder with its reasons.
+fn plan(args: &Args, step: &Step, task: &Task) -> Result<Done, Trouble> {
+    let mut lines = vec![task.sentence()];
+    lines.extend(task.ladder_lines());
+    if args.json {
+        print_json(&step.planned(lines))?;
+        return Ok(Done::Proven);
+    }
+    let indented = lines.join("\n  ");
+    print_line(&format!("{}: {indented}", step.name))?;
     Ok(Done::Proven)
 }
 

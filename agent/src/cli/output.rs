@@ -20,6 +20,8 @@ pub(super) struct Trouble {
     pub(super) blame: Blame,
     /// 1, or 2 for bad usage.
     pub(super) code: u8,
+    /// What more belongs into the JSON object, by name.
+    more: Vec<(&'static str, serde_json::Value)>,
     /// Already said as JSON on standard output.
     said: bool,
 }
@@ -27,7 +29,16 @@ pub(super) struct Trouble {
 impl Trouble {
     pub(super) fn new(error: &dyn std::error::Error, remedy: &str) -> Self {
         let (message, remedy) = (chain(error), remedy.to_owned());
-        Self { message, remedy, blame: Blame::Environment, code: 1, said: false }
+        Self { message, remedy, blame: Blame::Environment, code: 1, more: Vec::new(), said: false }
+    }
+
+    /// With one more thing for `--json`.
+    pub(super) fn with(mut self, name: &'static str, value: &impl Serialize) -> Self {
+        match serde_json::to_value(value) {
+            Ok(value) => self.more.push((name, value)),
+            Err(error) => tracing::error!("{name} cannot be printed: {error}"),
+        }
+        self
     }
 
     pub(super) fn usage(error: &dyn std::error::Error) -> Self {
@@ -38,13 +49,13 @@ impl Trouble {
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
         let Failure { message, remedy, blame, step: _ } = failure;
-        Self { message, remedy, blame, code: 1, said: false }
+        Self { message, remedy, blame, code: 1, more: Vec::new(), said: false }
     }
 }
 
 impl From<Trouble> for Failure {
     fn from(trouble: Trouble) -> Self {
-        let Trouble { message, remedy, blame, code: _, said: _ } = trouble;
+        let Trouble { message, remedy, blame, .. } = trouble;
         Self { step: String::new(), message, remedy, blame }
     }
 }
@@ -83,12 +94,16 @@ pub(super) fn end(result: Result<Done, Trouble>, json: bool) -> Result<Done, Tro
         if !json {
             return trouble;
         }
-        let object = serde_json::json!({
+        let mut object = serde_json::json!({
             "ok": false,
             "message": trouble.message,
             "remedy": trouble.remedy,
             "blame": trouble.blame,
         });
+        if let Some(object) = object.as_object_mut() {
+            let more = trouble.more.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+            object.extend(more);
+        }
         Trouble { said: print_json(&object).is_ok(), ..trouble }
     })
 }

@@ -7,7 +7,7 @@
 use ironwright_api::Erased;
 
 use crate::layout::{MIB, Range};
-use crate::sys::disk::{BlockDevice, DiskError};
+use crate::sys::disk::{BlockDevice, DiskError, first_non_zero};
 use crate::sys::partitions;
 
 /// Why a disk's metadata could not be erased.
@@ -60,7 +60,7 @@ pub fn erase(disk: &dyn BlockDevice, serial: &str, known: &[Range]) -> Result<Er
     disk.flush().map_err(refused)?;
     let mut verified_bytes = 0;
     for area in &areas {
-        if let Some((offset, found)) = first_non_zero(disk, *area).map_err(refused)? {
+        if let Some((offset, found)) = first_on_disk(disk, *area).map_err(refused)? {
             return Err(EraseError::NotZero { device: device.clone(), offset, found });
         }
         verified_bytes += area.bytes;
@@ -111,15 +111,15 @@ fn areas(disk_bytes: u64, partitions: &[Range]) -> Vec<Range> {
     merged.into_iter().map(|(start, end)| Range { offset: start, bytes: end - start }).collect()
 }
 
-fn first_non_zero(disk: &dyn BlockDevice, area: Range) -> Result<Option<(u64, u8)>, DiskError> {
+fn first_on_disk(disk: &dyn BlockDevice, area: Range) -> Result<Option<(u64, u8)>, DiskError> {
     let mut buffer = vec![0; usize::try_from(MIB.min(area.bytes)).unwrap_or(0)];
     let mut at = area.offset;
     while at < area.end() {
         let length = usize::try_from(area.end() - at).unwrap_or(usize::MAX).min(buffer.len());
         let piece = &mut buffer[..length];
         disk.read_at(at, piece)?;
-        if let Some((byte, offset)) = piece.iter().zip(at..).find(|(byte, _)| **byte != 0) {
-            return Ok(Some((offset, *byte)));
+        if let Some((place, byte)) = first_non_zero(piece) {
+            return Ok(Some((at + place as u64, byte)));
         }
         at += length as u64;
     }

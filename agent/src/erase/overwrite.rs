@@ -1,9 +1,15 @@
 //! Zeros to every byte of a disk, and every byte read back.
 
-use crate::sys::disk::{AlignedBuffer, BlockDevice, DiskError};
+use crate::sys::disk::{AlignedBuffer, BlockDevice, DiskError, first_non_zero};
 
 /// Bytes of one write and one read.
 const PIECE_BYTES: usize = 1 << 20;
+
+/// The smallest thing that a disk reads or does not.
+const SECTOR: usize = 512;
+
+/// Bytes deallocated at once.
+const DISCARD_BYTES: u64 = 1 << 30;
 
 /// Why a disk is not erased.
 #[derive(Debug, thiserror::Error)]
@@ -22,9 +28,15 @@ pub enum OverwriteError {
         /// Device node.
         device: String,
     },
+    /// The promise of zeros after a discard is not the driver's.
+    #[error("the driver of {device} has no discard that promises zeros; nothing was erased")]
+    NoDiscard {
+        /// Device node.
+        device: String,
+    },
     /// The disk returns other bytes than zeros.
     #[error(
-        "{device} returns {found:#04x} at offset {offset} (LBA {lba}) after it was overwritten with zeros; the disk does not keep what is written, replace it"
+        "{device} returns {found:#04x} at offset {offset} (LBA {lba}) after it was zeroed; the disk does not keep what is written, replace it"
     )]
     NotZero {
         /// Device node.
@@ -50,7 +62,7 @@ pub enum OverwriteError {
 
 /// What follows an overwrite, and may stop it.
 pub trait Follow {
-    /// `bytes` of the disk are done in a phase: `erase` or `verify`. False: stop.
+    /// `bytes` of the disk are done in a phase: `prepare`, `erase` or `verify`. False: stop.
     fn go_on(&self, phase: &'static str, bytes: u64) -> bool;
 }
 
@@ -59,47 +71,81 @@ pub trait Follow {
 /// # Errors
 /// [`OverwriteError`]; anything but [`OverwriteError::Empty`] leaves a disk that is not proven erased.
 pub fn overwrite(disk: &dyn BlockDevice, follow: &dyn Follow) -> Result<u64, OverwriteError> {
-    let device = disk.path().display().to_string();
-    let refused = |source| OverwriteError::Disk { device: device.clone(), source };
-    let end = disk.bytes();
-    if end == 0 {
-        return Err(OverwriteError::Empty { device });
-    }
+    let zeros = AlignedBuffer::new(PIECE_BYTES);
+    pass(disk, "erase", PIECE_BYTES as u64, follow, |at, len| {
+        let piece = usize::try_from(len).ok().and_then(|len| zeros.get(..len));
+        disk.write_at(at, piece.unwrap_or_default())
+            .map_err(|source| OverwriteError::Disk { device: name(disk), source })
+    })?;
+    flush(disk)?;
+    verify(disk, follow)
+}
+
+/// Deallocates all of `disk` by an operation that promises zeros, flushes, and reads all of it back: the promise is the device's,
+/// the proof is ours. Returns the bytes read back.
+///
+/// # Errors
+/// [`OverwriteError`]; [`OverwriteError::NoDiscard`] where there is no such operation.
+pub fn discard(disk: &dyn BlockDevice, follow: &dyn Follow) -> Result<u64, OverwriteError> {
+    pass(disk, "erase", DISCARD_BYTES, follow, |at, len| match disk.discard(at, len) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(OverwriteError::NoDiscard { device: name(disk) }),
+        Err(source) => Err(OverwriteError::Disk { device: name(disk), source }),
+    })?;
+    flush(disk)?;
+    verify(disk, follow)
+}
+
+/// Reads all of `disk` past the cache: every byte must be zero. Returns the bytes read.
+///
+/// # Errors
+/// [`OverwriteError`].
+pub fn verify(disk: &dyn BlockDevice, follow: &dyn Follow) -> Result<u64, OverwriteError> {
     let mut buffer = AlignedBuffer::new(PIECE_BYTES);
-    let pass = |phase, act: &mut dyn FnMut(u64, usize) -> Result<(), OverwriteError>| {
-        let mut at = 0;
-        while at < end {
-            if !follow.go_on(phase, at) {
-                return Err(OverwriteError::Stopped { device: device.clone(), offset: at });
-            }
-            let len = usize::try_from(end - at).unwrap_or(usize::MAX).min(PIECE_BYTES);
-            act(at, len)?;
-            at += len as u64;
+    pass(disk, "verify", PIECE_BYTES as u64, follow, |at, len| {
+        let piece = usize::try_from(len).ok().and_then(|len| buffer.get_mut(..len));
+        let piece = piece.unwrap_or_default();
+        // A read that changes nothing must not look like zeros; one byte a sector is enough, and quicker than all of them.
+        piece.iter_mut().step_by(SECTOR).for_each(|byte| *byte = 0xff);
+        disk.read_at(at, piece)
+            .map_err(|source| OverwriteError::Disk { device: name(disk), source })?;
+        let Some((place, found)) = first_non_zero(piece) else { return Ok(()) };
+        let offset = at + place as u64;
+        let lba = offset / u64::from(disk.sector_bytes().max(1));
+        Err(OverwriteError::NotZero { device: name(disk), offset, lba, found })
+    })
+}
+
+/// Does `act` to every piece of a disk, in order. Returns the bytes.
+fn pass(
+    disk: &dyn BlockDevice,
+    phase: &'static str,
+    piece: u64,
+    follow: &dyn Follow,
+    mut act: impl FnMut(u64, u64) -> Result<(), OverwriteError>,
+) -> Result<u64, OverwriteError> {
+    let (mut at, end) = (0, disk.bytes());
+    if end == 0 {
+        return Err(OverwriteError::Empty { device: name(disk) });
+    }
+    while at < end {
+        if !follow.go_on(phase, at) {
+            return Err(OverwriteError::Stopped { device: name(disk), offset: at });
         }
-        follow.go_on(phase, end);
-        Ok(())
-    };
-    pass("erase", &mut |at, len| {
-        let zeros = buffer.get(..len).unwrap_or_default();
-        disk.write_at(at, zeros).map_err(refused)
-    })?;
-    disk.flush().map_err(refused)?;
-    pass("verify", &mut |at, len| {
-        let piece = buffer.get_mut(..len).unwrap_or_default();
-        // A read that changes nothing must not look like zeros.
-        piece.fill(0xff);
-        disk.read_at(at, piece).map_err(refused)?;
-        match piece.iter().position(|byte| *byte != 0) {
-            None => Ok(()),
-            Some(place) => {
-                let offset = at + place as u64;
-                let lba = offset / u64::from(disk.sector_bytes().max(1));
-                let found = piece.get(place).copied().unwrap_or_default();
-                Err(OverwriteError::NotZero { device: device.clone(), offset, lba, found })
-            }
-        }
-    })?;
+        let len = piece.min(end - at);
+        act(at, len)?;
+        at += len;
+    }
+    follow.go_on(phase, end);
     Ok(end)
+}
+
+fn flush(disk: &dyn BlockDevice) -> Result<(), OverwriteError> {
+    disk.flush().map_err(|source| OverwriteError::Disk { device: name(disk), source })
+}
+
+fn name(disk: &dyn BlockDevice) -> String {
+    disk.path().display().to_string()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ironwright_api::{DiskProgress, Event, Evidence, PlannedStep, Progress};
+use ironwright_api::{DiskProgress, Event, Evidence, PlannedStep, Progress, SignedCertificate};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -157,6 +157,11 @@ impl OrderDesk {
     pub fn step_ended(&self, step: &str, evidence: Option<Evidence>) {
         tracing::info!("{step} ended");
         self.report(Event::StepEnded { step: step.to_owned(), evidence });
+    }
+
+    /// Shows the certificates of a step that is about to fail.
+    pub fn attested(&self, step: &str, certificates: Vec<SignedCertificate>) {
+        self.report(Event::Attested { step: step.to_owned(), certificates });
     }
 
     /// Reports what is about to be done.

@@ -8,7 +8,7 @@ mod response;
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes};
 
@@ -45,6 +45,28 @@ struct Body {
     response: reqwest::Response,
     /// Bytes to throw away: the server started over.
     skip: u64,
+    pace: Pace,
+}
+
+/// How much came in how much waiting. Time that the reader takes for itself does not count.
+#[derive(Debug, Default)]
+struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    /// Whether a server that answers, but hardly, has had its time: less than `bytes` came in `period` of waiting.
+    fn is_too_slow(&mut self, waited: Duration, came: usize, tuning: &Tuning) -> bool {
+        self.waited += waited;
+        self.bytes += came as u64;
+        if self.waited < tuning.stall {
+            return false;
+        }
+        let slow = self.bytes < tuning.stall_bytes;
+        *self = Self::default();
+        slow
+    }
 }
 
 impl Source {
@@ -135,8 +157,19 @@ impl Source {
                 self.resumes += 1;
                 continue;
             };
+            let asked = Instant::now();
             let chunk = tokio::time::timeout(self.tuning.stall, body.response.chunk()).await;
             let failure = match chunk {
+                Ok(Ok(Some(chunk)))
+                    if body.pace.is_too_slow(asked.elapsed(), chunk.len(), &self.tuning) =>
+                {
+                    SourceError::Slow {
+                        url: self.url(),
+                        bytes: self.position,
+                        least: self.tuning.stall_bytes,
+                        seconds: self.tuning.stall.as_secs_f32(),
+                    }
+                }
                 Ok(Ok(Some(mut chunk))) => {
                     let skipped = body.skip.min(chunk.len() as u64);
                     body.skip -= skipped;
@@ -209,7 +242,8 @@ impl Source {
         self.total = answer.total;
         self.ranges = answer.ranges;
         self.validator = answer.validator;
-        Ok(Body { response: answer.response, skip: self.position - answer.start })
+        let skip = self.position - answer.start;
+        Ok(Body { response: answer.response, skip, pace: Pace::default() })
     }
 
     /// The file must not have become another one.

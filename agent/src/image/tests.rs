@@ -73,6 +73,7 @@ fn sha256_hex(bytes: &[u8]) -> String {
 fn quick() -> Tuning {
     Tuning {
         stall: Duration::from_millis(300),
+        stall_bytes: 100,
         attempts: 3,
         backoff: Duration::from_millis(1),
         ..Tuning::default()

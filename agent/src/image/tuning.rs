@@ -7,6 +7,9 @@ use std::time::Duration;
 pub(crate) struct Tuning {
     /// A body that sends nothing for this long counts as cut.
     pub(crate) stall: Duration,
+    /// Bytes that must come in [`Tuning::stall`] of waiting; a trickle below it counts as cut. 1 KiB a second by default,
+    /// at which a small image would take days.
+    pub(crate) stall_bytes: u64,
     /// Failures in a row, without [`Tuning::progress_bytes`] between them, before the next URL is tried.
     pub(crate) attempts: u32,
     /// Pause before the second attempt; doubles up to 16 times itself.
@@ -37,6 +40,7 @@ impl Default for Tuning {
     fn default() -> Self {
         Self {
             stall: Duration::from_secs(30),
+            stall_bytes: 30 << 10,
             attempts: 6,
             backoff: Duration::from_millis(500),
             progress_bytes: 1 << 20,

@@ -33,9 +33,13 @@ struct Lab {
 
 impl Lab {
     async fn start() -> Self {
+        Self::with_disk(DISK_BYTES).await
+    }
+
+    async fn with_disk(bytes: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let disk = dir.path().join("disk");
-        std::fs::File::create(&disk).unwrap().set_len(DISK_BYTES).unwrap();
+        std::fs::File::create(&disk).unwrap().set_len(bytes).unwrap();
         let image = TestImage::gpt(512, IMAGE_BYTES, &[(LINUX, 2048, 10_000, "root")]).bytes;
         let (url, server) = serve(image.clone()).await;
         let system = Arc::new(System::sandbox(Path::new("/"), &[disk]).unwrap());
@@ -224,11 +228,15 @@ async fn cleaning_erases_the_metadata_of_every_disk_and_shows_the_proof() {
 
 #[tokio::test]
 async fn automated_cleaning_leaves_no_byte_and_a_disk_that_is_skipped_keeps_all() {
-    let lab = Lab::start().await;
-    lab.carry_out(Work::Deploy(Box::new(lab.deploy()))).await.unwrap();
+    // Every byte is written and read: a small disk, with a deployed system on it.
+    const BYTES: u64 = 128 * MIB;
+    let lab = Lab::with_disk(BYTES).await;
+    let name = lab.machine.inventory()["disks"][0]["name"].clone();
+    let mut deploy = lab.deploy();
+    deploy.root_device = serde_json::json!({ "name": name });
+    lab.carry_out(Work::Deploy(Box::new(deploy))).await.unwrap();
     let automated = || Some(ironwright_api::Automated::default());
     let before = lab.read(0, 1 << 20);
-    let name = lab.machine.inventory()["disks"][0]["name"].clone();
     let skip = vec![serde_json::json!({ "name": name })];
     let erase = EraseSettings { skip, ..EraseSettings::default() };
     let spare = Clean { automated: automated(), erase, ..Clean::default() };
@@ -236,10 +244,36 @@ async fn automated_cleaning_leaves_no_byte_and_a_disk_that_is_skipped_keeps_all(
     assert_eq!(lab.read(0, 1 << 20), before);
     let whole = Clean { automated: automated(), ..Clean::default() };
     lab.carry_out(Work::Clean(whole)).await.unwrap();
-    assert!(lab.read(0, usize::try_from(DISK_BYTES).unwrap()).iter().all(|byte| *byte == 0));
+    assert!(lab.read(0, usize::try_from(BYTES).unwrap()).iter().all(|byte| *byte == 0));
     let evidence = lab.evidence();
     let Some(Evidence::Erased { disks }) = evidence.last() else { panic!("{evidence:?}") };
-    assert_eq!((disks[0].method.as_str(), disks[0].verified_bytes), ("overwrite", DISK_BYTES));
+    assert_eq!((disks[0].method.as_str(), disks[0].verified_bytes), ("overwrite", BYTES));
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_erased_fails_the_step_and_its_certificate_is_shown() {
+    let mut lab = Lab::with_disk(0).await;
+    lab.machine = lab.machine.with_notary(crate::erase::certificate::Notary::by_hand().unwrap());
+    let automated = Some(ironwright_api::Automated {
+        priorities: [("deploy.erase_devices_metadata".to_owned(), 0)].into(),
+    });
+    let clean = Clean { automated, ..Clean::default() };
+    let failure = lab.carry_out(Work::Clean(clean)).await.unwrap_err();
+    assert!(failure.message.contains("has no bytes"), "{failure:?}");
+    let shown = lab.journal.unacknowledged().into_iter().find_map(|report| match report.event {
+        Event::Attested { step, certificates } => Some((step, certificates)),
+        Event::Planned { .. }
+        | Event::StepStarted { .. }
+        | Event::StepEnded { .. }
+        | Event::Finished
+        | Event::Failed(_)
+        | Event::Unknown => None,
+    });
+    let (step, certificates) = shown.unwrap();
+    assert_eq!((step.as_str(), certificates.len()), ("erase_devices", 1));
+    let result = &certificates[0].certificate.result;
+    let ironwright_api::EraseResult::Failed { reason } = result else { panic!("{result:?}") };
+    assert!(reason.contains("has no bytes"), "{reason}");
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use aligned::{ALIGN, AlignedBuffer, is_aligned};
+pub use aligned::{ALIGN, AlignedBuffer, first_non_zero, is_aligned};
+pub(crate) use mounted::{find_mount, partitions};
 pub use real::{Access, RealDisk};
 
 /// A disk or a file standing for one. Offsets and lengths are bytes and need no alignment; an implementation bounces what
@@ -36,6 +37,15 @@ pub trait BlockDevice: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`DiskError`].
     fn zero(&self, offset: u64, bytes: u64) -> Result<(), DiskError>;
+    /// Deallocates `[offset, offset + bytes)` by an operation after which the device promises zeros; false: it has none,
+    /// nothing was done.
+    ///
+    /// # Errors
+    /// [`DiskError`].
+    fn discard(&self, offset: u64, bytes: u64) -> Result<bool, DiskError> {
+        let (_, _) = (offset, bytes);
+        Ok(false)
+    }
     /// Everything written before is on stable storage after this.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::certificate::SignedCertificate;
 use crate::evidence::Evidence;
 
 /// One fact about an order that must not be lost. Sent until acknowledged.
@@ -39,6 +40,13 @@ pub enum Event {
         /// Its proof, if it has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         evidence: Option<Evidence>,
+    },
+    /// Certificates of a step that is about to fail: of the disks that were not erased, and of those that were.
+    Attested {
+        /// Step name.
+        step: String,
+        /// One a disk.
+        certificates: Vec<SignedCertificate>,
     },
     /// The whole order ended well.
     Finished,

@@ -45,10 +45,16 @@ pub async fn heartbeat(
         Ok(Some(taken)) => taken,
         Ok(None) => return Err(AgentError::NotFound(node.to_string())),
         Err(error) => {
-            super::record_refusal(app, node, &error, peer).await;
+            let known = app.live.known(node, beat.boot_id);
+            if secret::is(&agent_token, known.as_deref()) {
+                tracing::info!(%node, "node {node}: a late word of an agent whose work is over");
+            } else {
+                super::record_refusal(app, node, &error, peer).await;
+            }
             return Err(error);
         }
     };
+    app.live.know(node, beat.boot_id, secret::sha256(&agent_token));
     if let Some(inventory) = inventory {
         app.store.put_inventory(node, &inventory).await?;
     }
@@ -73,7 +79,11 @@ async fn keep_certificates(
     now: Timestamp,
 ) -> Result<(), AgentError> {
     let erased = |report: &Report| {
-        matches!(&report.event, Event::StepEnded { evidence: Some(Evidence::Erased { .. }), .. })
+        matches!(
+            &report.event,
+            Event::StepEnded { evidence: Some(Evidence::Erased { .. }), .. }
+                | Event::Attested { .. }
+        )
     };
     if !beat.reports.iter().any(erased) {
         return Ok(());

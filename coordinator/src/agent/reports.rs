@@ -76,6 +76,10 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
                 }
             }
         }
+        Event::Attested { step, certificates } => {
+            let step = cut(step, NAME_MAX);
+            notes.extend(accept::attested(work, uuid, &step, certificates, keeper).1);
+        }
         Event::Finished => {
             notes.push("the agent finished the order".to_owned());
             work.outcome = Some(match accept::left_out(work) {
@@ -87,12 +91,7 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             });
         }
         Event::Failed(failure) => {
-            let failure = Failure {
-                step: cut(&failure.step, NAME_MAX),
-                message: cut(&failure.message, TEXT_MAX),
-                remedy: cut(&failure.remedy, TEXT_MAX),
-                blame: failure.blame,
-            };
+            let failure = within_bounds(failure);
             notes.push(format!("the agent failed: {}", sentence(&failure)));
             work.outcome = Some(Outcome::Failed(failure));
         }
@@ -101,6 +100,16 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             notes.extend(plan::described(&work.plan));
         }
         Event::Unknown => {}
+    }
+}
+
+/// A failure as it is kept.
+fn within_bounds(failure: &Failure) -> Failure {
+    Failure {
+        step: cut(&failure.step, NAME_MAX),
+        message: cut(&failure.message, TEXT_MAX),
+        remedy: cut(&failure.remedy, TEXT_MAX),
+        blame: failure.blame,
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Live {
     started: Timestamp,
     pulses: Mutex<HashMap<Uuid, Pulse>>,
     refusals: Mutex<HashMap<Uuid, Timestamp>>,
+    /// The last agent that was let in: its boot, and the hash of its token.
+    known: Mutex<HashMap<Uuid, (Uuid, String)>>,
 }
 
 /// At most one refusal of a stranger in this many seconds is written into a node's history.
@@ -34,7 +36,12 @@ impl Live {
     /// Nobody was heard of yet.
     #[must_use]
     pub fn new(started: Timestamp) -> Self {
-        Self { started, pulses: Mutex::default(), refusals: Mutex::default() }
+        Self {
+            started,
+            pulses: Mutex::default(),
+            refusals: Mutex::default(),
+            known: Mutex::default(),
+        }
     }
 
     /// When this coordinator started: before that nothing could be heard.
@@ -54,6 +61,19 @@ impl Live {
             Some(_) | None => now,
         };
         pulses.insert(node, Pulse { last_heartbeat: now, last_progress, progress });
+    }
+
+    /// The agent of this boot, with a token of this hash, was let in.
+    pub(crate) fn know(&self, node: Uuid, boot_id: Uuid, token_sha256: String) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(node, (boot_id, token_sha256));
+    }
+
+    /// The hash of the token with which the last agent was let in, if it was of this boot: its work may be over, and it may not
+    /// have heard so yet.
+    pub(crate) fn known(&self, node: Uuid, boot_id: Uuid) -> Option<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&node).filter(|(boot, _)| *boot == boot_id).map(|(_, hash)| hash.clone())
     }
 
     /// The node's pulse, if its agent was heard of.

@@ -14,10 +14,10 @@ pub(super) fn agent() -> Result<PathBuf, ArtifactError> {
     executable("ironwright-agent", &program.run()?)
 }
 
-/// The example of the agent that `cargo lab bench memory` measures.
-pub(super) fn image_memory() -> Result<PathBuf, ArtifactError> {
-    let program = build("ironwright-agent").args(["--release", "--example", "image_memory"]);
-    executable("image_memory", &program.run()?)
+/// An example of the agent, for `cargo lab bench`.
+pub(super) fn agent_example(name: &'static str) -> Result<PathBuf, ArtifactError> {
+    let program = build("ironwright-agent").args(["--release", "--example", name]);
+    executable(name, &program.run()?)
 }
 
 /// The coordinator, for development. Built together with the lab, so that both share the features of their dependencies and

@@ -36,6 +36,7 @@ impl Words {
             Event::Planned { .. } => "planned".to_owned(),
             Event::StepStarted { step } => format!("start {step}"),
             Event::StepEnded { step, .. } => format!("end {step}"),
+            Event::Attested { step, .. } => format!("attest {step}"),
             Event::Finished => "finished".to_owned(),
             Event::Failed(_) => "failed".to_owned(),
             Event::Unknown => "unknown".to_owned(),

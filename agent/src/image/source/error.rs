@@ -67,6 +67,18 @@ pub enum SourceError {
         /// How long.
         seconds: f32,
     },
+    /// The server sends, but next to nothing.
+    #[error("{url} sent less than {least} bytes in {seconds} s of waiting, after {bytes} bytes")]
+    Slow {
+        /// Where.
+        url: String,
+        /// Position in the file.
+        bytes: u64,
+        /// Bytes that were to come.
+        least: u64,
+        /// How long.
+        seconds: f32,
+    },
     /// Fewer bytes than announced.
     #[error("{url} ended after {bytes} of {total} bytes")]
     Short {
@@ -119,6 +131,7 @@ impl SourceError {
             Self::Unreachable { .. }
             | Self::Cut { .. }
             | Self::Stalled { .. }
+            | Self::Slow { .. }
             | Self::Short { .. } => true,
             Self::Status { status, .. } => {
                 status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
@@ -143,6 +156,7 @@ impl SourceError {
             | Self::NoRange { .. }
             | Self::Cut { .. }
             | Self::Stalled { .. }
+            | Self::Slow { .. }
             | Self::Short { .. }
             | Self::Long { .. }
             | Self::Changed { .. }
@@ -168,6 +182,7 @@ impl SourceError {
             | Self::NoRange { .. }
             | Self::Cut { .. }
             | Self::Stalled { .. }
+            | Self::Slow { .. }
             | Self::Short { .. }
             | Self::Long { .. }
             | Self::NoUrlLeft { .. } => "check the image server and the network, then try again".into(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ironwright_api::{Blame, ReadbackMode};
 
 use super::disks::MemoryDisk;
-use super::servers::{Reply, Server};
+use super::servers::{End, Reply, Server};
 use super::{DISK, StopAt, WIPED, chain, http, image, quick, request, write_to};
 use crate::image::tuning::Tuning;
 use crate::image::{Hold, Request, run};
@@ -127,9 +127,11 @@ async fn a_stop_ends_every_thread_and_leaves_no_partition_table() {
 #[tokio::test]
 async fn a_stop_is_seen_while_the_server_is_silent() {
     let (content, digest) = image();
-    let server =
-        Server::start(move |ask| Reply { hang: true, ..Reply::good(ask, &content).cut(3_000_000) })
-            .await;
+    let server = Server::start(move |ask| Reply {
+        end: End::Silence,
+        ..Reply::good(ask, &content).cut(3_000_000)
+    })
+    .await;
     let disk = Arc::new(MemoryDisk::new(DISK));
     let device: Arc<dyn BlockDevice> = Arc::clone(&disk) as Arc<dyn BlockDevice>;
     let tuning = Tuning { stall: std::time::Duration::from_secs(3600), ..quick() };
@@ -144,9 +146,11 @@ async fn a_stop_is_seen_while_the_server_is_silent() {
 #[tokio::test]
 async fn a_dropped_write_leaves_no_thread() {
     let (content, digest) = image();
-    let server =
-        Server::start(move |ask| Reply { hang: true, ..Reply::good(ask, &content).cut(3_000_000) })
-            .await;
+    let server = Server::start(move |ask| Reply {
+        end: End::Silence,
+        ..Reply::good(ask, &content).cut(3_000_000)
+    })
+    .await;
     let disk = Arc::new(MemoryDisk::new(DISK));
     let request = request(&server, &digest);
     let tuning = quick();

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::builder::{Cluster, Recipe};
 use super::disks::MemoryDisk;
-use super::servers::{Ask, Reply, Server};
+use super::servers::{Ask, End, Reply, Server};
 use super::{chain, mixed_content, quick, request, sha256_hex, write_to};
 use crate::image::tuning::Tuning;
 use crate::image::{Hold, Request};
@@ -27,6 +27,7 @@ enum ServerFault {
     Drops(usize),
     DropsAgainAndAgain(usize),
     Stalls(usize),
+    Trickles(usize),
     Truncates(usize),
     FlipsAByte(usize),
     IgnoresRange,
@@ -49,6 +50,7 @@ impl ServerFault {
             Self::Good
                 | Self::Drops(_)
                 | Self::Stalls(_)
+                | Self::Trickles(_)
                 | Self::IgnoresRange
                 | Self::IgnoresRangeLater(_)
                 | Self::DropsAgainAndAgain(_)
@@ -69,7 +71,8 @@ impl ServerFault {
             Self::Good => good,
             Self::Drops(place) if ask.number == 0 => good.cut(at(place)),
             Self::DropsAgainAndAgain(place) if ask.is_body() => good.cut(at(place).max(1) / 4 + 1),
-            Self::Stalls(place) if fresh => Reply { hang: true, ..good.cut(at(place)) },
+            Self::Stalls(place) if fresh => Reply { end: End::Silence, ..good.cut(at(place)) },
+            Self::Trickles(place) if fresh => Reply { end: End::Trickle, ..good.cut(at(place)) },
             Self::Truncates(place) => Reply::good(ask, &content[..at(place)]).etag("\"1\""),
             Self::FlipsAByte(place) => {
                 let mut bad = content.to_vec();
@@ -109,6 +112,7 @@ impl ServerFault {
             Self::Drops(_)
             | Self::DropsAgainAndAgain(_)
             | Self::Stalls(_)
+            | Self::Trickles(_)
             | Self::SendsAnotherRange(_) => good,
         }
     }
@@ -250,13 +254,14 @@ async fn attempt(sample: &Sample, server: ServerFault, fault: DiskFault, way: Wa
     }
 }
 
-const SERVER_FAULTS: [ServerFault; 21] = [
+const SERVER_FAULTS: [ServerFault; 22] = [
     ServerFault::Good,
     ServerFault::Drops(1),
     ServerFault::Drops(400),
     ServerFault::Drops(999),
     ServerFault::DropsAgainAndAgain(500),
     ServerFault::Stalls(500),
+    ServerFault::Trickles(500),
     ServerFault::Truncates(10),
     ServerFault::Truncates(900),
     ServerFault::FlipsAByte(500),
@@ -336,10 +341,10 @@ async fn every_fault_of_a_server_and_of_a_fake_disk_ends_proven_or_without_a_par
     for (fault, outcomes) in &counts {
         println!("  {fault:40} {outcomes:?}");
     }
-    assert_eq!(writes, 4 * 3 * (21 + 24));
+    assert_eq!(writes, 4 * 3 * (22 + 24));
     assert!(counts["server Good"].get("proven") == Some(&8), "{counts:?}");
     // A careful reader really gets there: these are no failures in disguise.
-    for recovered in ["Drops", "Stalls", "IgnoresRange", "IgnoresRangeLater"] {
+    for recovered in ["Drops", "Stalls", "Trickles", "IgnoresRange", "IgnoresRangeLater"] {
         let outcomes = &counts[&format!("server {recovered}")];
         assert!(
             outcomes.keys().all(|ended| !ended.contains("failed")),
@@ -358,6 +363,7 @@ fn any_server() -> impl Strategy<Value = ServerFault> {
         other @ (ServerFault::Good
         | ServerFault::DropsAgainAndAgain(_)
         | ServerFault::Stalls(_)
+        | ServerFault::Trickles(_)
         | ServerFault::IgnoresRange
         | ServerFault::IgnoresRangeLater(_)
         | ServerFault::ChangesTheFileButNotItsTag(_)

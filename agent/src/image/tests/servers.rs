@@ -40,10 +40,20 @@ pub(super) struct Reply {
     pub(super) length: Option<usize>,
     pub(super) content_range: Option<String>,
     pub(super) encoding: Option<&'static str>,
-    /// The connection breaks after so many bytes.
+    /// After so many bytes `end` comes.
     pub(super) cut: Option<usize>,
-    /// Instead of breaking, it falls silent.
-    pub(super) hang: bool,
+    pub(super) end: End,
+}
+
+/// What becomes of a connection that does not send everything.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum End {
+    /// It breaks.
+    Break,
+    /// It stays open, and silent.
+    Silence,
+    /// It goes on with a byte now and then.
+    Trickle,
 }
 
 impl Reply {
@@ -56,7 +66,7 @@ impl Reply {
             content_range: None,
             encoding: None,
             cut: None,
-            hang: false,
+            end: End::Break,
         }
     }
 
@@ -105,26 +115,36 @@ impl Reply {
             }
         }
         let whole = self.cut.is_none();
-        let end = self.cut.unwrap_or(usize::MAX).min(self.content.len());
-        let content = self.content.slice(..end);
+        let sent = self.cut.unwrap_or(usize::MAX).min(self.content.len());
+        let (content, rest) = (self.content.slice(..sent), self.content.slice(sent..));
         // Small chunks: every boundary inside the image is crossed somewhere.
         let chunks: Vec<_> =
             content.chunks(7001).map(|chunk| Ok(content.slice_ref(chunk))).collect();
-        let hang = self.hang;
-        let end = async move {
-            if hang {
-                std::future::pending::<()>().await;
-            }
-            Err(std::io::Error::other("cut"))
-        };
         let chunks = futures_util::stream::iter(chunks);
-        let body = if whole {
-            Body::from_stream(chunks)
-        } else {
-            Body::from_stream(chunks.chain(futures_util::stream::once(end)))
+        let body = match self.end {
+            _ if whole => Body::from_stream(chunks),
+            End::Trickle => Body::from_stream(chunks.chain(trickle(rest))),
+            End::Break | End::Silence => {
+                let hang = matches!(self.end, End::Silence);
+                let end = futures_util::stream::once(async move {
+                    if hang {
+                        std::future::pending::<()>().await;
+                    }
+                    Err(std::io::Error::other("cut"))
+                });
+                Body::from_stream(chunks.chain(end))
+            }
         };
         response.body(body).unwrap()
     }
+}
+
+/// One byte after the other, with a pause before each.
+fn trickle(rest: Bytes) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send {
+    futures_util::stream::unfold(rest, |mut rest| async move {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        if rest.is_empty() { None } else { Some((Ok(rest.split_to(1)), rest)) }
+    })
 }
 
 /// A server that answers by a script until it is dropped.

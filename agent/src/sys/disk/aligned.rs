@@ -48,3 +48,15 @@ impl fmt::Debug for AlignedBuffer {
 pub fn is_aligned(bytes: &[u8]) -> bool {
     bytes.as_ptr().align_offset(ALIGN) == 0
 }
+
+/// The first byte that is not zero, and where. Looks at a page at a time without a branch, which compilers turn into vector
+/// instructions: verifying an erase must not be slower than the disk.
+#[must_use]
+pub fn first_non_zero(bytes: &[u8]) -> Option<(usize, u8)> {
+    const PAGE: usize = 4096;
+    let dirty = |page: &[u8]| page.iter().fold(0, |seen, byte| seen | byte) != 0;
+    let page = bytes.chunks(PAGE).position(dirty)? * PAGE;
+    let rest = bytes.get(page..)?;
+    let place = rest.iter().position(|byte| *byte != 0)?;
+    rest.get(place).map(|byte| (page + place, *byte))
+}

@@ -20,7 +20,7 @@ pub(super) fn mount_point(path: &Path) -> io::Result<Option<PathBuf>> {
 }
 
 /// `major:minor` of the partitions under a disk's sysfs folder. A disk without the folder has none.
-fn partitions(folder: &Path) -> Vec<String> {
+pub(crate) fn partitions(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let partitions = entries.filter(|entry| entry.path().join("partition").exists());
     let numbers =
@@ -29,7 +29,7 @@ fn partitions(folder: &Path) -> Vec<String> {
 }
 
 /// The first mount of one of `devices` (proc(5), mountinfo: third field `major:minor`, fifth the mount point).
-fn find_mount(mountinfo: &str, devices: &[String]) -> Option<PathBuf> {
+pub(crate) fn find_mount(mountinfo: &str, devices: &[String]) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let mut fields = line.split(' ');
         let device = fields.nth(2)?;

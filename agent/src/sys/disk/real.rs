@@ -15,6 +15,7 @@ use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use super::aligned::{ALIGN, AlignedBuffer, is_aligned};
 use super::mounted::mount_point;
 use super::{BlockDevice, DiskError, DiskOp};
+use crate::sys::command::RealCommands;
 use crate::sys::ioctl;
 
 /// Longest transfer through a bounce buffer, bytes.
@@ -114,6 +115,15 @@ impl RealDisk {
             zero_method: AtomicU8::new(PUNCH),
             edges: Mutex::new(()),
         })
+    }
+
+    /// The door to the device itself, through the same descriptor.
+    ///
+    /// # Errors
+    /// [`DiskError`] with [`DiskOp::Open`] when the process has no descriptor left.
+    pub fn commands(&self) -> Result<RealCommands, DiskError> {
+        let file = self.file.try_clone().map_err(self.error(DiskOp::Open, 0, 0))?;
+        Ok(RealCommands::new(file, self.is_device))
     }
 
     /// `[start, end)` of the whole blocks inside `[offset, offset + bytes)`; empty ranges have `start == end`.
@@ -259,8 +269,8 @@ impl RealDisk {
 
     fn flush_io(&self) -> io::Result<()> {
         self.file.sync_data()?;
-        if self.block == 1 {
-            // Read-back must come from the disk: drop what the page cache still holds.
+        if self.block == 1 || self.is_device {
+            // Read-back must come from the disk, also when somebody else reads it: drop what the page cache still holds.
             posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?;
         }
         Ok(())
@@ -295,6 +305,15 @@ impl BlockDevice for RealDisk {
 
     fn zero(&self, offset: u64, bytes: u64) -> Result<(), DiskError> {
         self.zero_io(offset, bytes).map_err(self.error(DiskOp::Zero, offset, bytes))
+    }
+
+    fn discard(&self, offset: u64, bytes: u64) -> Result<bool, DiskError> {
+        let done = self.check(offset, bytes).and_then(|()| self.punch(offset, bytes));
+        match done {
+            Ok(()) => Ok(true),
+            Err(error) if is_unsupported(&error) => Ok(false),
+            Err(error) => Err(self.error(DiskOp::Zero, offset, bytes)(error)),
+        }
     }
 
     fn flush(&self) -> Result<(), DiskError> {

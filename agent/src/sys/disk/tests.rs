@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Access, AlignedBuffer, BlockDevice, DiskOp, RealDisk, is_aligned};
+use super::{Access, AlignedBuffer, BlockDevice, DiskOp, RealDisk, first_non_zero, is_aligned};
 
 /// A file of `bytes` with a pattern, and the pattern.
 fn disk(bytes: usize) -> (tempfile::NamedTempFile, Vec<u8>) {
@@ -86,5 +86,16 @@ fn aligned_buffers_are_aligned_at_every_length() {
     for len in [0, 1, 511, 4096, 1 << 20] {
         let buffer = AlignedBuffer::new(len);
         assert!(is_aligned(&buffer) && buffer.len() == len, "{len}");
+    }
+}
+
+#[test]
+fn the_first_byte_that_is_not_zero_is_found_wherever_it_is() {
+    let mut bytes = vec![0; 10_000];
+    assert_eq!(first_non_zero(&bytes), None);
+    assert_eq!(first_non_zero(&[]), None);
+    for place in [9_999, 8_192, 8_191, 4_096, 4_095, 1, 0] {
+        bytes[place] = 7;
+        assert_eq!(first_non_zero(&bytes), Some((place, 7)));
     }
 }

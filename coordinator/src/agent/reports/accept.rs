@@ -15,27 +15,12 @@ pub(super) fn accept(
     evidence: Option<Evidence>,
     keeper: Option<&SigningKey>,
 ) -> Result<Option<Evidence>, Refusal> {
-    let Work::Clean(clean) = &work.order.work else { return Ok(evidence) };
-    let claim = Claim {
-        node,
-        order: work.order.order_id,
-        boot: work.boot.boot_id,
-        key: work.boot.erase_key.as_deref(),
-        step,
-        least: clean.erase.least,
-        may_skip: !clean.erase.skip.is_empty() || clean.erase.skip_read_only,
-    };
+    let Some(claim) = claim(work, node, step) else { return Ok(evidence) };
     match evidence {
         Some(Evidence::Erased { mut disks }) => {
             certificate::judge(&claim, &disks)?;
             for signed in disks.iter_mut().filter_map(|disk| disk.certificate.as_mut()) {
-                // What an agent sends there is not ours.
-                signed.coordinator = None;
-                if let Some(keeper) = keeper
-                    && let Err(error) = keeper.countersign(signed)
-                {
-                    tracing::error!(%node, "node {node}: cannot countersign a certificate: {error}");
-                }
+                countersign(signed, node, keeper);
             }
             Ok(Some(Evidence::Erased { disks }))
         }
@@ -45,6 +30,61 @@ pub(super) fn accept(
         }
         other => Ok(other),
     }
+}
+
+/// What certificates of a step must fit; nothing for work that has none.
+fn claim<'a>(work: &'a WorkRecord, node: Uuid, step: &'a str) -> Option<Claim<'a>> {
+    let Work::Clean(clean) = &work.order.work else { return None };
+    Some(Claim {
+        node,
+        order: work.order.order_id,
+        boot: work.boot.boot_id,
+        key: work.boot.erase_key.as_deref(),
+        step,
+        least: clean.erase.least,
+        may_skip: !clean.erase.skip.is_empty() || clean.erase.skip_read_only,
+    })
+}
+
+fn countersign(signed: &mut SignedCertificate, node: Uuid, keeper: Option<&SigningKey>) {
+    // What an agent sends there is not ours.
+    signed.coordinator = None;
+    if let Some(keeper) = keeper
+        && let Err(error) = keeper.countersign(signed)
+    {
+        tracing::error!(%node, "node {node}: cannot countersign a certificate: {error}");
+    }
+}
+
+/// More certificates of one step than any machine has disks.
+const ATTESTED_MAX: usize = 512;
+
+/// The certificates of a step that is about to fail, countersigned, and the sentences for the history. One that is not this
+/// boot's word is left out: it would prove nothing, not even a failure.
+pub(super) fn attested(
+    work: &WorkRecord,
+    node: Uuid,
+    step: &str,
+    certificates: &[SignedCertificate],
+    keeper: Option<&SigningKey>,
+) -> (Vec<SignedCertificate>, Vec<String>) {
+    let (mut kept, mut notes) = (Vec::new(), Vec::new());
+    let Some(claim) = claim(work, node, step) else { return (kept, notes) };
+    for signed in certificates.iter().take(ATTESTED_MAX) {
+        if let Err(refusal) = certificate::authentic(&claim, signed) {
+            notes.push(format!("refused: {refusal}"));
+            continue;
+        }
+        let mut signed = signed.clone();
+        countersign(&mut signed, node, keeper);
+        let disk = cut(&signed.certificate.disk.path, NAME_MAX);
+        notes.push(match certificate::proves(&signed.certificate) {
+            Ok(()) => format!("{disk} was erased; its certificate is kept"),
+            Err(problem) => format!("{disk}: {problem}; its certificate is kept"),
+        });
+        kept.push(signed);
+    }
+    (kept, notes)
 }
 
 /// The erase that was asked for and did not end, though the agent says that all is done: agents before catalogues clean the
@@ -81,25 +121,27 @@ pub(in crate::agent) fn certificates(
             && report.order_id == work.order.order_id
             && report.attempt == work.order.attempt
     });
-    new.filter_map(|report| match &report.event {
+    new.flat_map(|report| match &report.event {
         Event::StepEnded { step, evidence } => {
-            accept(work, node.uuid, &cut(step, NAME_MAX), evidence.clone(), keeper).ok().flatten()
+            let step = cut(step, NAME_MAX);
+            let accepted = accept(work, node.uuid, &step, evidence.clone(), keeper);
+            of_evidence(accepted.ok().flatten())
+        }
+        Event::Attested { step, certificates } => {
+            attested(work, node.uuid, &cut(step, NAME_MAX), certificates, keeper).0
         }
         Event::Planned { .. }
         | Event::StepStarted { .. }
         | Event::Finished
         | Event::Failed(_)
-        | Event::Unknown => None,
+        | Event::Unknown => Vec::new(),
     })
-    .flat_map(|evidence| match evidence {
-        Evidence::Erased { disks } => disks,
-        Evidence::Written(_)
-        | Evidence::Configured(_)
-        | Evidence::Committed(_)
-        | Evidence::Unknown => Vec::new(),
-    })
-    .filter_map(|disk| disk.certificate.map(|signed| *signed))
     .collect()
+}
+
+fn of_evidence(evidence: Option<Evidence>) -> Vec<SignedCertificate> {
+    let Some(Evidence::Erased { disks }) = evidence else { return Vec::new() };
+    disks.into_iter().filter_map(|disk| disk.certificate.map(|signed| *signed)).collect()
 }
 
 pub(super) fn refused(step: &str, refusal: &Refusal) -> Failure {
@@ -167,6 +209,44 @@ mod tests {
                 (problem, outcome) => panic!("{problem:?}: {outcome:?}"),
             }
         }
+    }
+
+    #[test]
+    fn the_certificate_of_a_failed_erase_is_countersigned_and_kept_and_a_strangers_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let key = SigningKey::load_or_make(directory.path()).unwrap();
+        let (agent, stranger) = (Agent::new(), Agent::new());
+        let mut node = cleaning_node(&agent);
+        let order = node.work.as_ref().unwrap().order.order_id;
+        let signed = |signer: &Agent, step: &str| {
+            let mut certificate = certificate(node.uuid, order, Uuid::from_u128(3));
+            certificate.step = step.to_owned();
+            certificate.result = EraseResult::Failed { reason: "LBA 7 kept its data".into() };
+            *signer.erased(certificate).certificate.unwrap()
+        };
+        let step = "erase_devices";
+        let attested = vec![signed(&agent, step), signed(&stranger, step), signed(&agent, "other")];
+        let failure = Failure {
+            step: step.into(),
+            message: "1 of 1 disks were not erased".into(),
+            remedy: String::new(),
+            blame: Blame::Hardware,
+        };
+        let reports = [
+            report(&node, 1, began(step)),
+            report(&node, 2, Event::Attested { step: step.into(), certificates: attested }),
+            report(&node, 3, Event::Failed(failure)),
+        ];
+        let kept = certificates(&node, &reports, Some(&key));
+        let mut notes = Vec::new();
+        store(&mut node, &reports, Some(&key), &mut notes);
+        assert_eq!(kept.len(), 1, "{kept:?}");
+        assert_eq!(kept[0].coordinator.as_ref().unwrap().public_key, key.public());
+        assert!(matches!(kept[0].certificate.result, EraseResult::Failed { .. }));
+        let said = notes.join("\n");
+        assert!(said.contains("/dev/vda: the erase failed: LBA 7 kept its data; its certificate"));
+        assert_eq!(said.matches("refused").count(), 2, "{said}");
+        assert!(matches!(node.work.unwrap().outcome, Some(Outcome::Failed(_))));
     }
 
     #[test]
