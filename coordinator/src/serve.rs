@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
+use axum_server::{Handle, Server};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,10 @@ pub use identity::{Identity, IdentityError};
 
 /// Time that open requests get when stopping.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// For the head of a request, and between two requests of one connection: a client that sends a byte a minute must not hold
+/// one open for ever.
+const HEAD_TIME: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 60 });
 
 /// Why the coordinator could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -203,6 +207,15 @@ async fn operator_tls(settings: &Settings) -> Result<Option<RustlsConfig>, Serve
     })
 }
 
+/// A server that waits so long for a request's head and no longer.
+fn patient<A, Acceptor>(mut server: Server<A, Acceptor>) -> Server<A, Acceptor>
+where
+    A: axum_server::Address,
+{
+    server.http_builder().http1().header_read_timeout(HEAD_TIME);
+    server
+}
+
 type Listener = (TcpListener, SocketAddr);
 
 fn listen(setting: &'static str, address: SocketAddr) -> Result<Listener, ServeError> {
@@ -231,11 +244,11 @@ impl Running {
         self.tasks.spawn(async move {
             let served = match tls {
                 None => match axum_server::from_tcp(listener) {
-                    Ok(server) => server.http1_only().handle(handle).serve(service).await,
+                    Ok(server) => patient(server.http1_only()).handle(handle).serve(service).await,
                     Err(error) => Err(error),
                 },
                 Some(config) => match axum_server::from_tcp_rustls(listener, config) {
-                    Ok(server) => server.http1_only().handle(handle).serve(service).await,
+                    Ok(server) => patient(server.http1_only()).handle(handle).serve(service).await,
                     Err(error) => Err(error),
                 },
             };
@@ -328,6 +341,53 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(10), again).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn slow_and_oversized_heads_are_cut_off() {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let directory = tempfile::tempdir().unwrap();
+        let running = start(settings(directory.path())).await.unwrap();
+        let huge = format!("GET / HTTP/1.1\r\nhost: h\r\nx: {}\r\n\r\n", "a".repeat(2 << 20));
+        for (sent, expected) in
+            [("GET / HTTP/1.1\r\nhost: h\r\nx-slow", ""), (huge.as_str(), "431")]
+        {
+            let mut stream = tokio::net::TcpStream::connect(running.operator).await.unwrap();
+            // The server may hang up before everything is sent.
+            stream.write_all(sent.as_bytes()).await.ok();
+            let mut answer = Vec::new();
+            let read = stream.read_to_end(&mut answer);
+            tokio::time::timeout(Duration::from_secs(20), read).await.unwrap().ok();
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            assert!(answer.is_empty() || answer.contains(expected), "{answer}");
+            assert!(!answer.contains("200 OK"), "{answer}");
+        }
+        running.stop().await;
+    }
+
+    #[tokio::test]
+    async fn the_operator_s_api_speaks_tls_with_the_certificate_of_the_settings() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut settings = settings(directory.path());
+        for (slot, name, text) in [
+            (&mut settings.tls_certificate, "cert.pem", made.cert.pem()),
+            (&mut settings.tls_key, "key.pem", made.signing_key.serialize_pem()),
+        ] {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            *slot = Some(path);
+        }
+        let running = start(settings.clone()).await.unwrap();
+        let client = http_client();
+        let answer = client.get(format!("https://{}/v1", running.operator)).send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        assert!(text.contains("https://127.0.0.1:"), "links say how to come back: {text}");
+        assert!(client.get(format!("http://{}/v1", running.operator)).send().await.is_err());
+        running.stop().await;
+        settings.tls_key = settings.tls_certificate.clone();
+        let refused = start(settings).await.unwrap_err();
+        assert!(matches!(refused, ServeError::OperatorTls { .. }), "{refused}");
     }
 
     fn http_client() -> reqwest::Client {

@@ -165,11 +165,13 @@ pub struct PowerSettings {
     pub sync_interval: u64,
     /// Failures in a row before the node goes to maintenance with the fault `power failure`.
     pub max_retries: u32,
+    /// Whether a machine whose power differs from the record is driven back; otherwise the record follows the machine.
+    pub force_power_state_during_sync: bool,
 }
 
 impl Default for PowerSettings {
     fn default() -> Self {
-        Self { sync_interval: 120, max_retries: 3 }
+        Self { sync_interval: 120, max_retries: 3, force_power_state_during_sync: true }
     }
 }
 

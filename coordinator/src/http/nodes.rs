@@ -1,6 +1,7 @@
 //! `/v1/nodes`: create, show, change, delete. Lists are in [`list`].
 
 mod list;
+mod relations;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -12,6 +13,9 @@ use uuid::Uuid;
 
 pub(super) use list::PARAMETERS;
 pub use list::{descending, detailed, limit, of_chassis, plain};
+pub use relations::children;
+
+use relations::{enabled, referring};
 
 use super::conductors;
 use super::error::ApiError;
@@ -24,7 +28,7 @@ use crate::node::attributes::{assign, blank, interface_problems};
 use crate::node::interfaces::{KINDS, unknown_driver};
 use crate::node::patch::{self, PatchError};
 use crate::node::{Node, ProvisionState};
-use crate::store::{Children, NodeFilter, RecordKind};
+use crate::store::{Children, NodeFilter};
 
 /// What `POST /v1/nodes` takes besides the `*_interface` fields. The schema is closed.
 const CREATE: [&str; 27] = [
@@ -122,60 +126,6 @@ fn created(body: &Value, version: Version, now: Timestamp) -> Result<Node, ApiEr
     }
     problems.extend(interface_problems(&node));
     if problems.is_empty() { Ok(node) } else { Err(ApiError::problems(&problems)) }
-}
-
-/// `node`, whose chassis and parent exist; the parent by its UUID.
-async fn referring(app: &App, mut node: Node) -> Result<Node, ApiError> {
-    let text =
-        |node: &Node, name: &str| node.other.get(name).and_then(Value::as_str).map(str::to_owned);
-    if let Some(chassis) = text(&node, "chassis_uuid")
-        && app.store.record(RecordKind::Chassis, &chassis).await?.is_none()
-    {
-        return Err(ApiError::Invalid(format!("Chassis {chassis} could not be found.")));
-    }
-    if let Some(parent) = text(&node, "parent_node") {
-        let missing =
-            || ApiError::Invalid(format!("Node {parent}, the parent_node, could not be found."));
-        let found = app.store.node(&parent).await?.ok_or_else(missing)?;
-        if found.uuid == node.uuid || found.parent().is_some() {
-            return Err(ApiError::Invalid(format!(
-                "Node {parent} cannot be the parent_node: it is the node itself or has a parent."
-            )));
-        }
-        node.other.insert("parent_node".to_owned(), Value::from(found.uuid.to_string()));
-    }
-    Ok(node)
-}
-
-/// `GET /v1/nodes/{id}/children`.
-///
-/// # Errors
-///
-/// 404.
-pub async fn children(
-    State(app): State<App>,
-    Base(base): Base,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    let node = find(&app, &ident).await?;
-    let filter = NodeFilter { children: Children::Of(node.uuid), ..NodeFilter::default() };
-    let found = app.store.node_summaries(&filter).await?;
-    let children: Vec<Uuid> = found.iter().map(|child| child.uuid).collect();
-    let links = representation::links(&base, &format!("nodes/{}/children", node.uuid));
-    Ok(Json(serde_json::json!({"children": children, "links": links})))
-}
-
-/// Refuses a hardware type that is switched off.
-fn enabled(app: &App, node: &Node) -> Result<(), ApiError> {
-    let enabled = &app.settings.enabled_hardware_types;
-    if enabled.contains(&node.driver) {
-        return Ok(());
-    }
-    Err(ApiError::Invalid(format!(
-        "No valid host was found. Reason: no conductor supports driver '{}'. Available drivers: {}. The setting enabled_hardware_types switches it on.",
-        node.driver,
-        enabled.join(", ")
-    )))
 }
 
 fn may_create(key: &str) -> bool {

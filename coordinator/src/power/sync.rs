@@ -143,7 +143,8 @@ async fn recover(app: &App, node: &Node, found: PowerState) -> Result<(), StoreE
 
 async fn differs(app: &App, node: &Node, found: PowerState, count: u32) -> Result<u32, StoreError> {
     let keeps_power = node.other.get("disable_power_off").is_some_and(|value| value == true);
-    let command = match node.power_state {
+    let force = app.settings.power.force_power_state_during_sync;
+    let command = match node.power_state.filter(|_| force) {
         Some(PowerState::On) => Command::On,
         Some(PowerState::Off) if !keeps_power => Command::Off,
         Some(PowerState::Off | PowerState::Error) | None => {
@@ -290,6 +291,16 @@ mod tests {
         sweep(&app, &mut counts).await.unwrap();
         assert_eq!((counts[&node], bmc.0.lock().unwrap().2.clone()), (0, vec![Command::On]));
         assert!(!record(&app, node).await.maintenance);
+    }
+
+    #[tokio::test]
+    async fn without_force_the_record_follows_the_machine() {
+        let (mut app, bmc, node) = rig(ON, OFF, true).await;
+        let mut settings = Settings::default();
+        settings.power.force_power_state_during_sync = false;
+        app.settings = Arc::new(settings);
+        sweep(&app, &mut Counts::new()).await.unwrap();
+        assert_eq!((record(&app, node).await.power_state, bmc.0.lock().unwrap().2.len()), (OFF, 0));
     }
 
     #[tokio::test]

@@ -165,3 +165,77 @@ async fn a_hardware_type_that_is_switched_off_is_not_there() {
     assert_eq!(client.get("/v1/drivers/fake-hardware").await.status, 404);
     assert_eq!(client.get("/v1/drivers").await.json()["drivers"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test]
+async fn a_fake_machine_goes_on_after_a_restart() {
+    let client = fake(json!({})).await;
+    ask(&client, json!({"target": "manage"})).await;
+    for (body, state) in [
+        (json!({"target": "inspect"}), "manageable"),
+        (json!({"target": "provide"}), "available"),
+        (json!({"target": "active"}), "active"),
+        (json!({"target": "rescue", "rescue_password": "fake"}), "rescue"),
+        (json!({"target": "unrescue"}), "active"),
+        (json!({"target": "deleted"}), "available"),
+    ] {
+        let answer = client.send("PUT", "/v1/nodes/n/states/provision", body.clone()).await;
+        assert_eq!(answer.status, 202, "{body} {}", answer.text);
+        // The coordinator stopped here. The next one finds the node by its deadline and knows nothing but the record.
+        let settings = client.app.settings.clone();
+        let power = std::sync::Arc::new(crate::power::Drivers::new(&settings));
+        let next = crate::app::App::new(client.app.store.clone(), settings, power);
+        let due = next.store.due(next.clock.now(), 10).await.unwrap();
+        assert_eq!(due.len(), 1, "{body}");
+        reconcile::look(&next, due[0]).await.unwrap();
+        assert_eq!(client.get("/v1/nodes/n").await.json()["provision_state"], state, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn random_requests_on_a_fake_machine_never_strand_it() {
+    let bodies = [
+        json!({"target": "manage"}),
+        json!({"target": "inspect"}),
+        json!({"target": "provide"}),
+        json!({"target": "active"}),
+        json!({"target": "active", "deploy_steps": [{"interface": "power", "step": "hold", "priority": 1}]}),
+        json!({"target": "rebuild"}),
+        json!({"target": "deleted"}),
+        json!({"target": "abort"}),
+        json!({"target": "adopt"}),
+        json!({"target": "unhold"}),
+        json!({"target": "clean", "clean_steps": [{"interface": "power", "step": "hold"}]}),
+        json!({"target": "clean", "clean_steps": [{"interface": "power", "step": "reboot"}]}),
+        json!({"target": "service", "service_steps": [{"interface": "power", "step": "hold"}]}),
+        json!({"target": "rescue", "rescue_password": "fake"}),
+        json!({"target": "unrescue"}),
+    ];
+    // The same on every run (Marsaglia's xorshift64).
+    let mut seed = 0x5eed_u64;
+    let (mut asked, mut taken, mut states) = (0, 0, std::collections::BTreeSet::new());
+    for _ in 0..30 {
+        let client = fake(json!({})).await;
+        for _ in 0..60 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            let body = &bodies[usize::try_from(seed % 15).unwrap()];
+            let answer = client.send("PUT", "/v1/nodes/n/states/provision", body.clone()).await;
+            asked += 1;
+            assert!(matches!(answer.status, 202 | 400), "{body} {}", answer.text);
+            taken += i32::from(answer.status == 202);
+            let node = settled(&client).await;
+            let state = node["provision_state"].as_str().unwrap().to_owned();
+            let parsed = crate::node::ProvisionState::parse(&state).unwrap();
+            assert!(!parsed.is_busy() && !parsed.is_waiting(), "{body} left it {state}");
+            let goes_somewhere = parsed.is_held() || parsed.is_failed();
+            assert_eq!(node["target_provision_state"].is_null(), !goes_somewhere, "{state}");
+            states.insert(state);
+            if node["maintenance"] == true {
+                client.send("DELETE", "/v1/nodes/n/maintenance", Value::Null).await;
+            }
+        }
+    }
+    println!("{asked} requests, {taken} taken, states {states:?}");
+    assert!(states.len() >= 10, "{states:?}");
+}

@@ -167,6 +167,25 @@ async fn a_runbook_stands_for_its_steps_on_nodes_with_its_trait() {
 }
 
 #[tokio::test]
+async fn a_deploy_template_that_nobody_would_run_stops_the_deploy() {
+    let client = client();
+    let steps = json!([{"interface": "bios", "step": "x", "args": {}, "priority": 1}]);
+    client.send("POST", "/v1/deploy_templates", json!({"name": "CUSTOM_T", "steps": steps})).await;
+    let info = json!({"traits": ["CUSTOM_T"], "image_source": "http://h/x", "image_checksum": super::SHA256});
+    let uuid = client.node(json!({"name": "n", "instance_info": info})).await["uuid"].clone();
+    client.send("POST", "/v1/ports", json!({"node_uuid": uuid, "address": super::MAC})).await;
+    client.force("n", |node| node.provision_state = crate::node::ProvisionState::Available).await;
+    let answer =
+        client.send("PUT", "/v1/nodes/n/states/provision", json!({"target": "active"})).await;
+    assert_eq!(
+        (answer.status, answer.fault().contains("deploy template CUSTOM_T")),
+        (400, true),
+        "{}",
+        answer.text
+    );
+}
+
+#[tokio::test]
 async fn shards_are_counted_and_events_taken() {
     let client = client();
     for (name, shard) in [("a", json!("x")), ("b", json!("x")), ("c", Value::Null)] {

@@ -1,0 +1,302 @@
+//! The body of `PUT …/states/provision`: its keys, targets, steps and config drive, checked for their shape. Pure.
+
+use ironwright_api::CleanStep;
+use serde_json::{Map, Value};
+
+use crate::actions::Request;
+use crate::http::error::ApiError;
+use crate::http::version::Version;
+use crate::node::lifecycle::Verb;
+use crate::node::validate::configdrive;
+
+/// Keys of the body and the first `1.N` that takes them.
+const KEYS: [(&str, u16); 8] = [
+    ("target", 1),
+    ("configdrive", 1),
+    ("clean_steps", 15),
+    ("rescue_password", 38),
+    ("deploy_steps", 69),
+    ("disable_ramdisk", 70),
+    ("service_steps", 87),
+    ("runbook", 92),
+];
+
+/// Targets and the first `1.N` that takes them.
+const TARGETS: [(&str, u16); 15] = [
+    ("active", 1),
+    ("deleted", 1),
+    ("rebuild", 1),
+    ("provide", 4),
+    ("manage", 4),
+    ("inspect", 6),
+    ("abort", 13),
+    ("clean", 15),
+    ("adopt", 17),
+    ("rescue", 38),
+    ("unrescue", 38),
+    ("deploy", 73),
+    ("undeploy", 73),
+    ("unhold", 85),
+    ("service", 87),
+];
+
+/// Interfaces that have steps.
+const STEP_INTERFACES: [&str; 7] =
+    ["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
+
+/// Keys of the body with steps, and for which targets they are.
+const STEPS: [(&str, &[Verb]); 3] = [
+    ("clean_steps", &[Verb::Clean]),
+    ("deploy_steps", &[Verb::Active, Verb::Rebuild]),
+    ("service_steps", &[Verb::Service]),
+];
+
+/// What a body asks for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) request: Request,
+    /// Whose steps are meant.
+    pub(super) runbook: Option<String>,
+}
+
+/// The request in a body; every problem of its shape at once.
+pub(super) fn request(body: &Value, version: Version) -> Result<Asked, ApiError> {
+    let empty = Map::new();
+    let body = body.as_object().unwrap_or(&empty);
+    let mut problems = Vec::new();
+    for key in body.iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key) {
+        match KEYS.iter().find(|known| known.0 == key) {
+            None => problems.push(format!("Unknown parameter in the body: {key}.")),
+            Some((_, since)) if version.0 < *since => {
+                return Err(ApiError::TooNew(format!(
+                    "The parameter '{key}' needs at least version 1.{since}."
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    let target = body.get("target").and_then(Value::as_str);
+    let target =
+        target.ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: target".into()))?;
+    let verb = verb(target, version)?;
+    let given = |key: &str| body.get(key).filter(|value| !value.is_null());
+    let ramdisk = given("disable_ramdisk").is_none_or(|value| value.as_bool() == Some(false));
+    if !ramdisk {
+        problems.push(
+            "disable_ramdisk is not supported: steps are performed in the ramdisk. Leave it out."
+                .to_owned(),
+        );
+    }
+    problems.extend(password_problem(verb, given("rescue_password")));
+    let drive = given("configdrive").cloned();
+    if let Some(drive) = &drive {
+        problems.extend(drive_problem(verb, drive, version));
+    }
+    let mut all = Vec::new();
+    for (key, verbs) in STEPS {
+        all.extend(steps(key, verbs, verb, given(key), &mut problems));
+    }
+    let runbook = given("runbook").map(|value| runbook(verb, value, &all)).transpose();
+    let runbook = runbook.unwrap_or_else(|problem| {
+        problems.push(problem);
+        None
+    });
+    if problems.is_empty() {
+        Ok(Asked { request: Request { verb, configdrive: drive, steps: all }, runbook })
+    } else {
+        Err(ApiError::problems(&problems))
+    }
+}
+
+fn verb(target: &str, version: Version) -> Result<Verb, ApiError> {
+    match TARGETS.iter().find(|known| known.0 == target) {
+        None => {
+            Err(ApiError::Invalid(format!("The target provision state \"{target}\" is not valid.")))
+        }
+        Some((_, since)) if version.0 < *since => Err(ApiError::TooNew(format!(
+            "The target \"{target}\" needs at least version 1.{since}."
+        ))),
+        Some(_) => Verb::parse(target).ok_or_else(|| {
+            ApiError::Invalid(format!("The target provision state \"{target}\" is not valid."))
+        }),
+    }
+}
+
+fn drive_problem(verb: Verb, drive: &Value, version: Version) -> Option<String> {
+    if !matches!(verb, Verb::Active | Verb::Rebuild) {
+        return Some("Adding a config drive is only supported when setting provision state to active or rebuild".into());
+    }
+    if verb == Verb::Rebuild && version.0 < 35 {
+        return Some("A config drive for a rebuild needs at least version 1.35.".into());
+    }
+    if drive.is_object() && version.0 < 56 {
+        return Some("A config drive as a JSON object needs at least version 1.56.".into());
+    }
+    if drive.get("vendor_data").is_some() && version.0 < 59 {
+        return Some("vendor_data in a config drive needs at least version 1.59.".into());
+    }
+    configdrive(drive).err()
+}
+
+/// Why the password of a rescue system cannot be taken.
+fn password_problem(verb: Verb, password: Option<&Value>) -> Option<String> {
+    let blank = password.and_then(Value::as_str).is_none_or(|text| text.trim().is_empty());
+    match (verb == Verb::Rescue, password) {
+        (true, None) => Some(
+            "A non-empty \"rescue_password\" is required when setting target provision state to rescue"
+                .to_owned(),
+        ),
+        (true, Some(_)) if blank => {
+            Some("rescue_password must be text that is not blank.".to_owned())
+        }
+        (false, Some(_)) => Some(
+            "\"rescue_password\" is only valid when setting target provision state to rescue"
+                .to_owned(),
+        ),
+        (true, Some(_)) | (false, None) => None,
+    }
+}
+
+/// The name or UUID of a runbook, which stands for the steps.
+fn runbook(verb: Verb, value: &Value, steps: &[CleanStep]) -> Result<String, String> {
+    let ident = value.as_str().ok_or("runbook must be the name or UUID of a runbook.")?;
+    if !matches!(verb, Verb::Clean | Verb::Service) {
+        return Err(
+            "\"runbook\" is only valid when setting target provision state to clean or service"
+                .to_owned(),
+        );
+    }
+    if !steps.is_empty() {
+        return Err("runbook stands for the steps: give one of the two, not both.".to_owned());
+    }
+    Ok(ident.to_owned())
+}
+
+fn steps(
+    key: &str,
+    verbs: &[Verb],
+    verb: Verb,
+    steps: Option<&Value>,
+    problems: &mut Vec<String>,
+) -> Vec<CleanStep> {
+    let Some(steps) = steps.filter(|steps| steps.as_array().is_none_or(|list| !list.is_empty()))
+    else {
+        return Vec::new();
+    };
+    if !verbs.contains(&verb) {
+        let names: Vec<&str> = verbs.iter().map(|verb| verb.text()).collect();
+        problems.push(format!(
+            "\"{key}\" is only valid when setting target provision state to {}",
+            names.join(" or ")
+        ));
+    }
+    let Some(steps) = steps.as_array() else {
+        problems.push(format!("{key} must be a list."));
+        return Vec::new();
+    };
+    let mut good = Vec::new();
+    let word = key.split('_').next().unwrap_or_default();
+    for (at, step) in steps.iter().enumerate() {
+        match one_step(step, key == "deploy_steps") {
+            Ok(step) => good.push(step),
+            Err(problem) => problems.push(format!("{word} step {}: {problem}", at + 1)),
+        }
+    }
+    good
+}
+
+/// One step; steps of a deploy have a priority too, and must have it.
+pub(in crate::http) fn one_step(step: &Value, prioritised: bool) -> Result<CleanStep, String> {
+    let object = step.as_object().ok_or("must be an object.")?;
+    let known = |key: &str| {
+        matches!(key, "interface" | "step" | "args") || (prioritised && key == "priority")
+    };
+    if let Some(key) = object.keys().find(|key| !known(key)) {
+        let priority = if prioritised { ", priority" } else { "" };
+        return Err(format!(
+            "'{key}' is not supported; known are interface, step, args{priority}."
+        ));
+    }
+    let priority = object.get("priority").and_then(Value::as_u64);
+    if prioritised && priority.is_none() {
+        return Err("'priority' is required and must be a whole number from 0 on.".into());
+    }
+    let text = |key: &str| {
+        object
+            .get(key)
+            .and_then(Value::as_str)
+            .ok_or(format!("'{key}' is required and must be text."))
+    };
+    let (interface, step) = (text("interface")?, text("step")?);
+    if !STEP_INTERFACES.contains(&interface) {
+        return Err(format!(
+            "interface '{interface}' must be one of {}.",
+            STEP_INTERFACES.join(", ")
+        ));
+    }
+    let args = object.get("args").cloned().unwrap_or_default();
+    if !args.is_object() && !args.is_null() {
+        return Err("'args' must be an object.".into());
+    }
+    Ok(CleanStep { interface: interface.to_owned(), step: step.to_owned(), args })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_target_needs_its_version() {
+        for (target, version, status) in [
+            ("active", 1, "good"),
+            ("deploy", 72, "newer"),
+            ("deploy", 73, "good"),
+            ("undeploy", 110, "good"),
+            ("manage", 3, "newer"),
+            ("manage", 4, "good"),
+            ("clean", 14, "newer"),
+            ("rescue", 37, "newer"),
+            ("rescue", 110, "good"),
+            ("service", 110, "good"),
+            ("unhold", 84, "newer"),
+            ("boil", 110, "bad"),
+        ] {
+            let found = match verb(target, Version(version)) {
+                Ok(_) => "good",
+                Err(ApiError::TooNew(_)) => "newer",
+                Err(_) => "bad",
+            };
+            assert_eq!(found, status, "{target} {version}");
+        }
+    }
+
+    #[test]
+    fn every_problem_of_the_body_is_named_at_once() {
+        let body = json!({
+            "target": "clean", "configdrive": "x", "deploy_steps": [{}], "tarjet": 1,
+            "clean_steps": [{"interface": "deploy", "step": "erase_devices"}, {"interface": "x", "step": "y"}, {"step": "z"}],
+        });
+        let text = request(&body, Version(110)).unwrap_err().to_string();
+        for part in [
+            "tarjet",
+            "config drive",
+            "\"deploy_steps\" is only valid",
+            "clean step 2",
+            "clean step 3: 'interface'",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!text.contains("clean step 1"));
+    }
+
+    #[test]
+    fn what_the_client_sends_for_a_deploy_is_taken() {
+        let body = json!({"target": "active", "configdrive": {"meta_data": {"hostname": "x"}}, "deploy_steps": null, "disable_ramdisk": false});
+        let request = request(&body, Version(110)).unwrap().request;
+        assert_eq!(request.verb, Verb::Active);
+        assert!(request.configdrive.is_some());
+        assert!(super::request(&body, Version(55)).is_err());
+    }
+}
