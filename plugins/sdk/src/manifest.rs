@@ -118,13 +118,25 @@ pub enum Safety {
     Destroys,
 }
 
+impl Safety {
+    /// Its name in a manifest.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "read_only",
+            Self::Changes => "changes",
+            Self::Destroys => "destroys",
+        }
+    }
+}
+
 /// What a plugin may use. The agent has ceilings of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Seconds that one `run` may take, 1 to 86400.
     pub seconds: u64,
-    /// MiB of memory that its files may take, unpacked and written together, 1 to 1024.
+    /// MiB of memory that the files it writes (below `/tmp` and `/run`, nothing else can be written) may take, 1 to 1024.
     pub files_mib: u64,
     /// Reboots that one step may ask for, 0 to 10.
     pub reboots: u32,
