@@ -1,14 +1,17 @@
 //! Plugins as real processes: the examples, and one that does everything wrong. Confinement is tested where this runs as root.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
     clippy::disallowed_methods,
     reason = "tests start programs and stop at the first surprise"
 )]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -35,7 +38,7 @@ impl Bench {
     }
 
     /// A fake plugin in shell with one step, `fake_step`, whose `run` is `script`.
-    fn plugin(&self, change: Value, script: &str) -> PathBuf {
+    fn plugin(&self, change: &Value, script: &str) -> PathBuf {
         let dir = self.path("plugin");
         fs::create_dir_all(dir.join("root/bin")).unwrap();
         let step = json!({"name": "fake_step", "interface": "deploy", "safety": "read_only"});
@@ -132,6 +135,8 @@ fn the_examples_in_shell_and_python_check_clear_a_sector_once_and_sign() {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/examples").join(language);
         let checked = bench.agent(&["plugin", "check", &plugin.display().to_string()]);
         assert!(checked.status.success(), "{checked:?}");
+        let log = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert!(log.contains("which is not in root/"), "{log}");
         let (code, value) = bench.run(&plugin, "clear_first_sector");
         assert_eq!((code, &value["outcome"]), (Some(0), &json!("changed")), "{language}: {value}");
         let disk = fs::read(bench.disk()).unwrap();
@@ -187,7 +192,7 @@ fn a_fake_that_misbehaves_is_ended_and_the_failure_says_how() {
     ];
     for (name, script, expected) in cases {
         let bench = Bench::new();
-        let plugin = bench.plugin(json!({}), &script);
+        let plugin = bench.plugin(&json!({}), &script);
         let began = Instant::now();
         let (code, value) = bench.run(&plugin, "fake_step");
         assert_eq!(code, Some(1), "{name}: {value}");
@@ -200,7 +205,7 @@ fn a_fake_that_misbehaves_is_ended_and_the_failure_says_how() {
 fn a_flood_of_log_is_dropped_and_the_fake_step_still_ends_well() {
     let bench = Bench::new();
     let flood = format!("yes | head -c 3000000 >&2; {}", result("changed"));
-    let plugin = bench.plugin(json!({}), &flood).display().to_string();
+    let plugin = bench.plugin(&json!({}), &flood).display().to_string();
     let output = bench.agent(&["plugin", "run", "fake_step", "--dir", &plugin]);
     assert!(output.status.success());
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -212,7 +217,7 @@ fn children_of_a_fake_are_killed_with_their_group() {
     let bench = Bench::new();
     let pid = bench.path("pid");
     let script = format!("sleep 60 & echo $! > {}; {}", pid.display(), result("changed"));
-    let plugin = bench.plugin(json!({}), &script);
+    let plugin = bench.plugin(&json!({}), &script);
     assert_eq!(bench.run(&plugin, "fake_step").0, Some(0));
     let pid = fs::read_to_string(pid).unwrap();
     let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
@@ -220,10 +225,47 @@ fn children_of_a_fake_are_killed_with_their_group() {
 }
 
 #[test]
+fn an_abortable_fake_is_asked_to_stop_and_its_own_words_are_told() {
+    let bench = Bench::new();
+    let step = json!({"name": "fake_step", "interface": "deploy", "safety": "read_only", "abortable": true});
+    let change = json!({"steps": [step], "limits": {"seconds": 20}});
+    let script = r#"echo '{"type":"progress","message":"begun"}'
+        read -r second
+        echo "{\"type\":\"result\",\"outcome\":\"failed\",\"who\":\"order\",\"message\":\"stopped by $(echo $second | tr -d '\"')\"}""#;
+    let plugin = bench.plugin(&change, script);
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_ironwright-agent"))
+        .args(["plugin", "run", "fake_step", "--json", "--dir"])
+        .arg(&plugin)
+        .env("TMPDIR", bench.dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(agent.stderr.take().unwrap());
+    let mut log = log.lines();
+    assert!(log.any(|line| line.unwrap().contains("begun")));
+    let pid = nix::unistd::Pid::from_raw(agent.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let (code, value) = object(&agent.wait_with_output().unwrap());
+    assert_eq!((code, message(&value)), (Some(1), "plugin fake: stopped by {op:abort}"), "{value}");
+}
+
+#[test]
+fn a_fake_that_reboots_goes_on_with_what_it_saved() {
+    let bench = Bench::new();
+    let script = format!(
+        r#"case $request in *'"state":{{"slot":2}}'*) {} ;; *) echo '{{"type":"result","outcome":"reboot","state":{{"slot":2}}}}' ;; esac"#,
+        result("changed")
+    );
+    let (code, value) = bench.run(&bench.plugin(&json!({}), &script), "fake_step");
+    assert_eq!((code, &value["outcome"]), (Some(0), &json!("changed")), "{value}");
+}
+
+#[test]
 fn wrong_steps_arguments_and_manifests_are_refused_before_anything_runs() {
     let bench = Bench::new();
     let ran = bench.path("ran");
-    let plugin = bench.plugin(json!({}), &format!("touch {}", ran.display()));
+    let plugin = bench.plugin(&json!({}), &format!("touch {}", ran.display()));
     let (code, value) = bench.run(&plugin, "dance");
     assert_eq!(code, Some(1));
     assert!(message(&value).contains("has no step dance; it has deploy.fake_step"), "{value}");
@@ -239,7 +281,7 @@ fn wrong_steps_arguments_and_manifests_are_refused_before_anything_runs() {
         r#"{"x":1}"#,
     ]));
     assert!(message(&value).contains("deploy.fake_step has no argument x"), "{value}");
-    bench.plugin(json!({"protocol": 2}), "");
+    bench.plugin(&json!({"protocol": 2}), "");
     let (_, value) = bench.run(&plugin, "fake_step");
     assert!(message(&value).contains("protocol is 2, this agent speaks 1"), "{value}");
     assert!(!ran.exists());
@@ -249,7 +291,7 @@ fn wrong_steps_arguments_and_manifests_are_refused_before_anything_runs() {
 fn changed_forged_foreign_and_cut_bundles_are_refused_and_their_fake_never_runs() {
     let bench = Bench::new();
     let ran = bench.path("ran");
-    let bundle = bench.bundle(&bench.plugin(json!({}), &format!("touch {}", ran.display())));
+    let bundle = bench.bundle(&bench.plugin(&json!({}), &format!("touch {}", ran.display())));
     let good = fs::read(&bundle).unwrap();
     let end = good.iter().position(|byte| *byte == b'\n').unwrap();
     let header: Value = serde_json::from_slice(&good[..end]).unwrap();
@@ -312,7 +354,7 @@ fn confined(bench: &Bench, script: &str) -> Option<(Option<i32>, Value)> {
         eprintln!("skipped: not root, so nothing can be confined");
         return None;
     }
-    let plugin = bench.plugin(json!({"devices": ["/dev/sd*"]}), script);
+    let plugin = bench.plugin(&json!({"devices": ["/dev/sd*"]}), script);
     bring(&plugin, &["sh", "dd", "mknod", "sleep", "setsid"]);
     Some(bench.run_bundle(&bench.bundle(&plugin), &[]))
 }
@@ -328,7 +370,8 @@ fn a_confined_fake_writes_the_disk_it_was_given_and_nothing_else() {
             ( echo x > $path ) 2>/dev/null && bad="$bad $path"
         done
         [ -e {secret} ] && bad="$bad sees-the-host"
-        mknod /tmp/disk b 8 0 && dd if=/tmp/disk of=/dev/null count=1 2>/dev/null && bad="$bad mknod"
+        mknod /tmp/null c 1 3 || bad="$bad no-mknod"
+        ( echo x > /tmp/null ) 2>/dev/null && bad="$bad made-a-node"
         for node in /dev/*; do case $node in /dev/null|/dev/zero|/dev/full|/dev/*random|/dev/file0) ;; *) bad="$bad $node" ;; esac; done
         for entry in /sys/class/net/*; do case $entry in */lo|*'*') ;; *) bad="$bad $entry" ;; esac; done
         dd if=/dev/zero of=$IRONWRIGHT_DEVICES bs=512 count=1 conv=notrunc 2>/dev/null || bad="$bad own-disk"
@@ -364,7 +407,7 @@ fn a_confined_fake_that_hangs_is_killed_and_one_without_its_interpreter_is_named
     let Some((_, value)) = confined(&bench, "sleep 60") else { return };
     assert!(message(&value).contains("run took longer than 2 s"), "{value}");
     let bench = Bench::new();
-    let bundle = bench.bundle(&bench.plugin(json!({}), ""));
+    let bundle = bench.bundle(&bench.plugin(&json!({}), ""));
     let (code, value) = bench.run_bundle(&bundle, &[]);
     assert_eq!(code, Some(1));
     assert!(message(&value).contains("is its interpreter in the tree?"), "{value}");

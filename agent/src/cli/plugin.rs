@@ -4,14 +4,16 @@ mod open;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args as ClapArgs, Subcommand};
 use ironwright_api::{Blame, Failure};
 use ironwright_plugin::{Failed, Outcome, Progress, StepInfo, Verdict, Who};
 use serde_json::Value;
 
-use super::Done;
 use super::output::{Trouble, print_json, print_line};
+use super::{Done, runtime};
 use crate::plugin::key::SigningKey;
 use crate::plugin::{Folder, Planned, Watch, bundle, launch};
 use open::{Opened, Source};
@@ -114,7 +116,7 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
     match args.command {
         Command::List { dir, trust } => list(&dir, &trust)?,
         Command::Check { dir } => check(&dir)?,
-        Command::Run(args) => return step(&args),
+        Command::Run(args) => return interruptible(*args),
         Command::Bundle { dir, key, output } => {
             let folder = read(&dir)?;
             let key = SigningKey::read(&key)
@@ -183,8 +185,15 @@ fn check(dir: &Path) -> Result<(), Trouble> {
     let manifest = opened.plugin.folder.manifest();
     opened
         .plugin
-        .describe(&Console)
+        .describe(&Console::default())
         .map_err(|error| Trouble::from(error.failure(&manifest.name, "describe")))?;
+    if let Some(interpreter) = opened.plugin.folder.missing_interpreter() {
+        tracing::warn!(
+            "the program needs {0}, which is not in root/: it runs here, but not confined; put {0} and what it needs into \
+             root/ before you ship it",
+            interpreter.display()
+        );
+    }
     let steps: Vec<String> = manifest.steps.iter().map(StepInfo::key).collect();
     print_line(&format!(
         "{} {} is a good plugin: {}",
@@ -194,12 +203,34 @@ fn check(dir: &Path) -> Result<(), Trouble> {
     ))
 }
 
-fn step(args: &RunArgs) -> Result<Done, Trouble> {
+/// Ctrl-C asks an abortable step to stop; one that is not is left to its end or its time limit.
+fn interruptible(args: RunArgs) -> Result<Done, Trouble> {
+    let console = Console::default();
+    let stop = console.stop.clone();
+    runtime()?.block_on(async {
+            let work = tokio::task::spawn_blocking(move || step(&args, &console));
+            tokio::pin!(work);
+            loop {
+                tokio::select! {
+                    done = &mut work => {
+                        return done.map_err(|error| Trouble::new(&error, "report this with the machine's console"))?;
+                    }
+                    // Without the signal there is only no stopping by hand.
+                    Ok(()) = tokio::signal::ctrl_c() => {
+                        tracing::warn!("asked to stop");
+                        stop.store(true, Ordering::Relaxed);
+                    }
+                }
+            }
+        })
+}
+
+fn step(args: &RunArgs, console: &Console) -> Result<Done, Trouble> {
     let opened = Opened::open(&args.source, &args.disk)?;
     let plugin = &opened.plugin;
     let name = &plugin.folder.manifest().name;
     let failure = |error: crate::plugin::CallError| Trouble::from(error.failure(name, &args.step));
-    let verdict = match plugin.plan(&args.step, &args.args, &Console).map_err(failure)? {
+    let verdict = match plugin.plan(&args.step, &args.args, console).map_err(failure)? {
         Planned::Refused(verdict) => verdict,
         Planned::Actions(actions) if args.plan => {
             match args.json {
@@ -208,7 +239,7 @@ fn step(args: &RunArgs) -> Result<Done, Trouble> {
             }
             return Ok(Done::Proven);
         }
-        Planned::Actions(_) => perform(&opened, args).map_err(failure)?,
+        Planned::Actions(_) => perform(&opened, args, console).map_err(failure)?,
     };
     if let Outcome::Failed(Failed { who, remedy }) = verdict.outcome {
         let blame = match who {
@@ -230,10 +261,14 @@ fn step(args: &RunArgs) -> Result<Done, Trouble> {
 }
 
 /// Runs the step; a reboot it asks for is played by calling it again with what it saved.
-fn perform(opened: &Opened, args: &RunArgs) -> Result<Verdict, crate::plugin::CallError> {
+fn perform(
+    opened: &Opened,
+    args: &RunArgs,
+    console: &Console,
+) -> Result<Verdict, crate::plugin::CallError> {
     let (mut state, mut reboots) = (Value::Null, 0);
     loop {
-        let verdict = opened.plugin.run(&args.step, &args.args, state, reboots, &Console)?;
+        let verdict = opened.plugin.run(&args.step, &args.args, state, reboots, console)?;
         let Outcome::Reboot { state: saved } = verdict.outcome else { return Ok(verdict) };
         reboots += 1;
         tracing::warn!(
@@ -244,8 +279,11 @@ fn perform(opened: &Opened, args: &RunArgs) -> Result<Verdict, crate::plugin::Ca
     }
 }
 
-/// Progress as lines of the log.
-struct Console;
+/// Progress as lines of the log; remembers Ctrl-C.
+#[derive(Debug, Default)]
+struct Console {
+    stop: Arc<AtomicBool>,
+}
 
 impl Watch for Console {
     fn progress(&self, progress: &Progress) {
@@ -254,6 +292,6 @@ impl Watch for Console {
     }
 
     fn cancelled(&self) -> bool {
-        false
+        self.stop.load(Ordering::Relaxed)
     }
 }

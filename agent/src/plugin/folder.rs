@@ -1,7 +1,7 @@
 //! A plugin unpacked: `manifest.json` and the tree `root/`.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -98,6 +98,18 @@ impl Folder {
             return Err(FolderError::Program { exec, path: program });
         }
         Ok(Self { dir: dir.to_path_buf(), manifest, program })
+    }
+
+    /// The interpreter that the program's first line names and the tree lacks: the plugin runs where the host has one, and
+    /// not confined. Of a binary, the libraries it may need are not looked at.
+    #[must_use]
+    pub fn missing_interpreter(&self) -> Option<PathBuf> {
+        let mut start = Vec::new();
+        fs::File::open(&self.program).ok()?.take(256).read_to_end(&mut start).ok()?;
+        let line = start.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+        let interpreter = std::str::from_utf8(line).ok()?.split_whitespace().next()?;
+        let inside = self.dir.join("root").join(interpreter.trim_start_matches('/'));
+        fs::symlink_metadata(inside).is_err().then(|| PathBuf::from(interpreter))
     }
 
     /// Where it is.
