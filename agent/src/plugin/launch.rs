@@ -16,10 +16,22 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::{chdir, chroot};
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde::{Deserialize, Serialize};
 
 /// Exit status of a launcher that failed before the plugin ran; a shell's for "cannot be run" is 126.
 const NOT_STARTED: u8 = 125;
+/// What root keeps in a plugin (capabilities(7)): the disks' and controllers' ioctls, files whoever owns them, signals, locked
+/// memory. Not: making device nodes, loading modules, the network, the clock, tracing, another root.
+const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::SYS_RAWIO)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::CHOWN)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::IPC_LOCK);
 /// Device nodes that every program expects.
 const ALWAYS: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
@@ -97,6 +109,7 @@ fn become_plugin(spec: &Spec) -> Result<Never, LaunchError> {
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("asking to die with the launcher"))?;
     build_root(spec)?;
     enter(&spec.mount)?;
+    drop_capabilities()?;
     prctl::set_no_new_privs().map_err(failed("giving up new privileges"))?;
     let (program, args) = spec
         .exec
@@ -106,6 +119,23 @@ fn become_plugin(spec: &Spec) -> Result<Never, LaunchError> {
     Err(failed(format!(
         "starting {program} of the plugin's tree (is its interpreter in the tree?)"
     ))(error))
+}
+
+/// Takes effect when the program starts: root then gets no more than the bounding set (capabilities(7)).
+fn drop_capabilities() -> Result<(), LaunchError> {
+    for bit in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if KEPT.contains(capability) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // The first number that this kernel does not know.
+            Err(Errno::INVAL) => return Ok(()),
+            Err(error) => return Err(failed(format!("giving up capability {bit}"))(error)),
+        }
+    }
+    Ok(())
 }
 
 fn build_root(spec: &Spec) -> Result<(), LaunchError> {
