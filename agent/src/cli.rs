@@ -1,9 +1,10 @@
-//! The command line: run, inventory, write-image, erase (DESIGN 7).
+//! The command line: run, inventory, write-image, erase, plugin (DESIGN 7).
 //!
 //! Exit codes are a contract: 0 done and proven, 3 done but not verified because asked so, 1 failed, 2 bad usage.
 
 mod erase;
 mod output;
+mod plugin;
 mod run;
 mod write_image;
 
@@ -36,6 +37,8 @@ enum Command {
     WriteImage(write_image::Args),
     /// Erase a disk by the best method that it offers, and prove it; or its metadata only. Prints a signed certificate.
     Erase(erase::Args),
+    /// Hardware steps as programs of their own.
+    Plugin(plugin::Args),
 }
 
 /// How a command ended well.
@@ -77,6 +80,14 @@ pub fn main() -> ExitCode {
             log(&tail, "warn");
             let json = args.json;
             output::end(erase::run(&args), json)
+        }
+        Command::Plugin(args) => {
+            log(&tail, "info");
+            if let Some(code) = args.launch() {
+                return code;
+            }
+            let json = args.json();
+            output::end(plugin::run(args), json)
         }
     };
     output::exit(result)
@@ -161,6 +172,13 @@ mod tests {
                 None,
             ),
             (vec!["erase", "--disk", "/d", "--json"], None),
+            (
+                vec!["plugin", "run", "step", "--bundle", "/b", "--trust", "/k", "--disk", "/d"],
+                None,
+            ),
+            (vec!["plugin", "run", "step", "--dir", "/p", "--args", "{\"a\": 1}"], None),
+            (vec!["plugin", "run", "step"], Some(2)),
+            (vec!["plugin", "run", "step", "--dir", "/p", "--args", "{"], Some(2)),
             (vec![], Some(2)),
             (vec!["write-image", "--url", "http://h/i", "--disk", "/d"], Some(2)),
             (

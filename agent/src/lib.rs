@@ -13,6 +13,7 @@ pub mod inventory;
 pub mod journal;
 pub mod layout;
 pub mod order;
+pub mod plugin;
 pub mod report;
 pub mod root_device;
 pub mod steps;

@@ -1,0 +1,111 @@
+//! Which device nodes a plugin may open: what its manifest declares, and nothing else.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+use ironwright_plugin::Manifest;
+
+use super::process::Device;
+
+/// Why a disk cannot be given to a plugin.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// It is not there.
+    #[error("cannot use {} as a device of the plugin", path.display())]
+    Missing {
+        /// As named.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The manifest does not declare it.
+    #[error("the plugin's manifest does not declare {} (devices: {})", path.display(), declared.join(", "))]
+    NotDeclared {
+        /// As named.
+        path: PathBuf,
+        /// What it declares.
+        declared: Vec<String>,
+    },
+}
+
+/// The disks or files named by a developer. A file stands for any device, as `/dev/fileN` where the plugin is confined.
+///
+/// # Errors
+/// [`DeviceError`].
+pub fn named(manifest: &Manifest, paths: &[PathBuf]) -> Result<Vec<Device>, DeviceError> {
+    let device = |(number, path): (usize, &PathBuf)| {
+        let missing = |source| DeviceError::Missing { path: path.clone(), source };
+        let path = path.canonicalize().map_err(missing)?;
+        let Ok(name) = path.strip_prefix("/dev") else {
+            return Ok(Device { name: PathBuf::from(format!("file{number}")), path });
+        };
+        if declares(manifest, &path) {
+            return Ok(Device { name: name.to_path_buf(), path });
+        }
+        Err(DeviceError::NotDeclared { declared: manifest.devices.clone(), path })
+    };
+    paths.iter().enumerate().map(device).collect()
+}
+
+/// The machine's device nodes that the manifest declares: in the ramdisk only.
+#[must_use]
+pub fn declared(manifest: &Manifest) -> Vec<Device> {
+    let mut found = Vec::new();
+    // Two levels: /dev/nvme0n1 and /dev/mapper/x.
+    for path in nodes(Path::new("/dev")) {
+        let below = if path.is_dir() { nodes(&path) } else { vec![path] };
+        found.extend(below.into_iter().filter(|path| declares(manifest, path)));
+    }
+    found.sort();
+    let device = |path: PathBuf| {
+        let name = path.strip_prefix("/dev").ok()?.to_path_buf();
+        let kind = fs::metadata(&path).ok()?.file_type();
+        (kind.is_block_device() || kind.is_char_device()).then_some(Device { path, name })
+    };
+    found.into_iter().filter_map(device).collect()
+}
+
+fn nodes(dir: &Path) -> Vec<PathBuf> {
+    // A folder that is gone has no nodes.
+    fs::read_dir(dir)
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default()
+}
+
+fn declares(manifest: &Manifest, path: &Path) -> bool {
+    path.to_str().is_some_and(|path| manifest.devices.iter().any(|pattern| fits(pattern, path)))
+}
+
+/// `*` stands for any characters but `/`.
+fn fits(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(text) = text.strip_prefix(start) else { return false };
+    let free = text.find('/').unwrap_or(text.len());
+    text.char_indices()
+        .map(|(at, _)| at)
+        .chain([text.len()])
+        .take_while(|at| *at <= free)
+        .any(|at| text.get(at..).is_some_and(|text| fits(rest, text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_anything_but_a_slash() {
+        for (pattern, text, expected) in [
+            ("/dev/nvme*", "/dev/nvme0n1", true),
+            ("/dev/nvme*n1", "/dev/nvme0n1", true),
+            ("/dev/nvme*n1", "/dev/nvme0n2", false),
+            ("/dev/*", "/dev/mapper/x", false),
+            ("/dev/mapper/*", "/dev/mapper/x", true),
+            ("/dev/sda", "/dev/sda1", false),
+            ("/dev/*", "/etc/passwd", false),
+        ] {
+            assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+}

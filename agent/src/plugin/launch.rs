@@ -1,0 +1,222 @@
+//! Between the agent and a confined plugin: this binary once more, as a small launcher.
+//!
+//! Two stages, because a new PID namespace holds only the children of the process that made it. The first makes the namespaces
+//! (mounts, processes, network, IPC, host name) and waits; the second is process 1 of them, builds the plugin's file system
+//! and becomes the plugin. When either dies, the kernel kills every process of the plugin, also those in other process groups.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{chdir, chroot};
+use rustix::io::Errno;
+use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
+use serde::{Deserialize, Serialize};
+
+/// Exit status of a launcher that failed before the plugin ran; a shell's for "cannot be run" is 126.
+const NOT_STARTED: u8 = 125;
+/// What root keeps in a plugin (capabilities(7)): the disks' and controllers' ioctls, files whoever owns them, signals, locked
+/// memory. Not: making device nodes, loading modules, the network, the clock, tracing, another root.
+const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN
+    .union(CapabilitySet::SYS_RAWIO)
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::DAC_READ_SEARCH)
+    .union(CapabilitySet::CHOWN)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::IPC_LOCK);
+/// Device nodes that every program expects.
+const ALWAYS: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+
+/// What the launcher is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Spec {
+    /// The tree that becomes `/`, read-only. Its parent folder is used for mounts that only this namespace sees.
+    pub(super) tree: PathBuf,
+    /// An empty folder, the mount point.
+    pub(super) mount: PathBuf,
+    /// Program, as a path in the tree, and arguments.
+    pub(super) exec: Vec<String>,
+    /// Device nodes or files that appear: where they are, and their name in the plugin's `/dev`.
+    pub(super) devices: Vec<(PathBuf, PathBuf)>,
+    /// MiB of `/tmp` and `/run` together.
+    pub(super) files_mib: u64,
+}
+
+/// What went wrong before the plugin ran.
+#[derive(Debug, thiserror::Error)]
+#[error("{op}")]
+struct LaunchError {
+    op: String,
+    source: io::Error,
+}
+
+fn failed<E: Into<io::Error>>(op: impl Into<String>) -> impl FnOnce(E) -> LaunchError {
+    let op = op.into();
+    move |source| LaunchError { op, source: source.into() }
+}
+
+/// The launcher's main; `inner` is the second stage. Returns only where the plugin could not be started, or, in the first
+/// stage, with the plugin's exit status.
+#[must_use]
+pub fn main(spec: &str, inner: bool) -> ExitCode {
+    let parsed = serde_json::from_str::<Spec>(spec).map_err(failed("reading the launcher's order"));
+    let done = parsed.and_then(|parsed| {
+        if inner { become_plugin(&parsed).map(|never| match never {}) } else { outer(spec) }
+    });
+    done.unwrap_or_else(|error| {
+        // The agent reads this as the plugin's last words.
+        tracing::error!("the plugin was not started: {}", crate::report::chain(&error));
+        ExitCode::from(NOT_STARTED)
+    })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "plugins are one of the two places that start a program"
+)]
+fn outer(spec: &str) -> Result<ExitCode, LaunchError> {
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("asking to die with the agent"))?;
+    let all = CloneFlags::CLONE_NEWNS
+        | CloneFlags::CLONE_NEWPID
+        | CloneFlags::CLONE_NEWNET
+        | CloneFlags::CLONE_NEWIPC
+        | CloneFlags::CLONE_NEWUTS;
+    unshare(all).map_err(failed("making the plugin's namespaces"))?;
+    let status = Command::new("/proc/self/exe")
+        .args(["plugin", "launch", "--inner", spec])
+        .status()
+        .map_err(failed("starting the second stage"))?;
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// Nothing comes back from here but an error.
+enum Never {}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "plugins are one of the two places that start a program"
+)]
+fn become_plugin(spec: &Spec) -> Result<Never, LaunchError> {
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("asking to die with the launcher"))?;
+    build_root(spec)?;
+    enter(&spec.mount)?;
+    drop_capabilities()?;
+    prctl::set_no_new_privs().map_err(failed("giving up new privileges"))?;
+    let (program, args) = spec
+        .exec
+        .split_first()
+        .map_or(("", [].as_slice()), |(program, args)| (program.as_str(), args));
+    let error = Command::new(Path::new("/").join(program)).args(args).exec();
+    Err(failed(format!(
+        "starting {program} of the plugin's tree (is its interpreter in the tree?)"
+    ))(error))
+}
+
+/// Takes effect when the program starts: root then gets no more than the bounding set (capabilities(7)).
+fn drop_capabilities() -> Result<(), LaunchError> {
+    for bit in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << bit);
+        if KEPT.contains(capability) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // The first number that this kernel does not know.
+            Err(Errno::INVAL) => return Ok(()),
+            Err(error) => return Err(failed(format!("giving up capability {bit}"))(error)),
+        }
+    }
+    Ok(())
+}
+
+fn build_root(spec: &Spec) -> Result<(), LaunchError> {
+    let none = None::<&Path>;
+    let root = spec.mount.as_path();
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(failed("making mounts private"))?;
+    bind(&spec.tree, root)?;
+    let read_only = MsFlags::MS_BIND
+        | MsFlags::MS_REMOUNT
+        | MsFlags::MS_RDONLY
+        | MsFlags::MS_NODEV
+        | MsFlags::MS_NOSUID;
+    mount(none, root, none, read_only, none)
+        .map_err(failed("making the plugin's tree read-only"))?;
+    let quiet = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    let half = (spec.files_mib * 1024 / 2).max(64);
+    for name in ["tmp", "run"] {
+        special(
+            "tmpfs",
+            &root.join(name),
+            MsFlags::MS_NODEV | MsFlags::MS_NOSUID,
+            &format!("size={half}k,mode=0700"),
+        )?;
+    }
+    special("proc", &root.join("proc"), quiet | MsFlags::MS_RDONLY, "")?;
+    special("sysfs", &root.join("sys"), quiet | MsFlags::MS_RDONLY, "")?;
+    let dev = root.join("dev");
+    let strict = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    special("tmpfs", &dev, strict, "size=64k,mode=0755")?;
+    let always = ALWAYS.map(|name| (Path::new("/dev").join(name), PathBuf::from(name)));
+    for (from, name) in always.iter().chain(&spec.devices) {
+        let to = dev.join(name);
+        if let Some(parent) = to.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(parent)
+                .map_err(failed("making a folder in /dev"))?;
+        }
+        File::create(&to).map_err(failed(format!("making {}", to.display())))?;
+        bind(from, &to)?;
+    }
+    mount(none, &dev, none, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | strict, none)
+        .map_err(failed("closing /dev"))
+}
+
+fn bind(from: &Path, to: &Path) -> Result<(), LaunchError> {
+    let none = None::<&Path>;
+    mount(Some(from), to, none, MsFlags::MS_BIND, none)
+        .map_err(failed(format!("showing {} to the plugin", from.display())))
+}
+
+fn special(kind: &str, to: &Path, flags: MsFlags, options: &str) -> Result<(), LaunchError> {
+    mount(Some(kind), to, Some(kind), flags, Some(options))
+        .map_err(failed(format!("mounting {}", to.display())))
+}
+
+/// Makes `root` the root. An initramfs cannot be exchanged by `pivot_root` (pivot_root(2)), so it is covered, as
+/// `switch_root` does.
+fn enter(root: &Path) -> Result<(), LaunchError> {
+    let none = None::<&Path>;
+    chdir(root).map_err(failed("entering the plugin's tree"))?;
+    mount(Some("."), "/", none, MsFlags::MS_MOVE, none)
+        .map_err(failed("making the plugin's tree the root"))?;
+    chroot(".").map_err(failed("making the plugin's tree the root"))?;
+    chdir("/").map_err(failed("making the plugin's tree the root"))
+}
+
+/// The folders that [`build_root`] mounts on; an unpacked tree gets those that it lacks.
+pub(super) fn make_mount_points(tree: &Path) -> io::Result<()> {
+    for name in ["dev", "proc", "sys", "tmp", "run"] {
+        match fs::symlink_metadata(tree.join(name)) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => {
+                return Err(io::Error::other(format!(
+                    "{name} in the plugin's tree is not a folder"
+                )));
+            }
+            Err(_) => DirBuilder::new().mode(0o755).create(tree.join(name))?,
+        }
+    }
+    Ok(())
+}

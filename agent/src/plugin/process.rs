@@ -1,0 +1,273 @@
+//! One call of a plugin: start it, ask, listen until its answer, and leave nothing of it behind.
+
+use std::io::{self, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ironwright_plugin::{Operation, Progress, Reply, Request};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::Pid;
+
+use super::error::CallError;
+use super::folder::Folder;
+use super::launch::{self, Spec};
+use super::output::{self, LastWords, Said};
+
+/// Seconds that `describe` and `plan` may take: they only look.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long a plugin may take to end after its answer.
+const GOODBYE: Duration = Duration::from_secs(5);
+/// How long an abortable step may take to stop.
+const STOP: Duration = Duration::from_secs(30);
+/// How often cancelling is looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How much of the machine a plugin sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Confinement {
+    /// Its own tree, namespaces, and the devices of the request: the program is this launcher (the agent's own binary), and
+    /// the mount point an empty folder. Needs root.
+    Tree {
+        /// The agent's binary.
+        launcher: PathBuf,
+        /// An empty folder.
+        mount: PathBuf,
+    },
+    /// Nothing is confined but time and output: on a developer's machine, for plugins that the developer trusts.
+    None,
+}
+
+/// Who follows a call.
+pub trait Watch {
+    /// The plugin said how far it is.
+    fn progress(&self, progress: &Progress);
+    /// Whether the call should stop.
+    fn cancelled(&self) -> bool;
+}
+
+/// A device that the plugin may open: where it is, and its path for the plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// On this machine.
+    pub path: PathBuf,
+    /// Below the plugin's `/dev`.
+    pub name: PathBuf,
+}
+
+/// Asks the plugin in `folder` one thing.
+///
+/// # Errors
+/// [`CallError`]; no process of the plugin is left in any case that its confinement can see.
+pub(super) fn call(
+    folder: &Folder,
+    confinement: &Confinement,
+    devices: &[Device],
+    mut request: Request,
+    watch: &dyn Watch,
+) -> Result<Reply, CallError> {
+    let confined = *confinement != Confinement::None;
+    let path = |device: &Device| match confined {
+        true => Path::new("/dev").join(&device.name).display().to_string(),
+        false => device.path.display().to_string(),
+    };
+    request.devices = devices.iter().map(path).collect();
+    request.protocol = ironwright_plugin::PROTOCOL;
+    let mut running = Running::start(folder, confinement, devices, &request)?;
+    let answer = running.listen(folder, &request, watch);
+    let status = running.end(answer.is_ok());
+    let reply = answer.map_err(|error| error.with_end(status, &running.last_words.text()))?;
+    match status {
+        Some(status) if !status.success() => {
+            Err(CallError::Contradicts { said: reply.name(), how: how(status) })
+        }
+        Some(_) | None => Ok(reply),
+    }
+}
+
+struct Running {
+    child: Child,
+    group: Pid,
+    said: Receiver<Said>,
+    to_child: Sender<String>,
+    last_words: LastWords,
+}
+
+impl Running {
+    fn start(
+        folder: &Folder,
+        confinement: &Confinement,
+        devices: &[Device],
+        request: &Request,
+    ) -> Result<Self, CallError> {
+        let broken = |source| CallError::Start { program: folder.program().to_path_buf(), source };
+        let line = serde_json::to_string(request).map_err(|error| broken(error.into()))?;
+        let mut command = command(folder, confinement, devices).map_err(broken)?;
+        command
+            .env_clear()
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", "/tmp")
+            .env("LANG", "C.UTF-8")
+            .env("IRONWRIGHT_OP", request.op.name())
+            .env("IRONWRIGHT_STEP", &request.step)
+            .env("IRONWRIGHT_DEVICES", request.devices.join(" "))
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(broken)?;
+        let group = i32::try_from(child.id())
+            .map(Pid::from_raw)
+            .map_err(io::Error::other)
+            .map_err(broken)?;
+        let (said, from_child) = mpsc::sync_channel(64);
+        let (to_child, requests) = mpsc::channel::<String>();
+        let last_words = LastWords::default();
+        // The threads end with the pipes, which is when the last process of the plugin is gone.
+        if let Some(stdout) = child.stdout.take() {
+            thread::spawn(move || output::lines(stdout, &said));
+        }
+        if let Some(stderr) = child.stderr.take() {
+            let (words, name) = (last_words.clone(), folder.manifest().name.clone());
+            thread::spawn(move || words.follow(&name, stderr));
+        }
+        if let Some(mut stdin) = child.stdin.take() {
+            thread::spawn(move || requests.iter().try_for_each(|line| writeln!(stdin, "{line}")));
+        }
+        to_child.send(line).ok();
+        Ok(Self { child, group, said: from_child, to_child, last_words })
+    }
+
+    /// Waits for the answer.
+    fn listen(
+        &self,
+        folder: &Folder,
+        request: &Request,
+        watch: &dyn Watch,
+    ) -> Result<Reply, CallError> {
+        let manifest = folder.manifest();
+        let limit = match request.op {
+            Operation::Run => Duration::from_secs(manifest.limits.seconds),
+            Operation::Describe | Operation::Plan | Operation::Abort => LOOK,
+        };
+        let abortable = manifest.step(&request.step).is_none_or(|step| step.abortable);
+        let began = Instant::now();
+        let mut stop_by = None;
+        for number in 1.. {
+            let said = loop {
+                let now = Instant::now();
+                if now.duration_since(began) >= limit {
+                    return Err(CallError::TimedOut {
+                        op: request.op.name(),
+                        seconds: limit.as_secs(),
+                    });
+                }
+                if stop_by.is_some_and(|by| now >= by) {
+                    return Err(CallError::Aborted);
+                }
+                if stop_by.is_none() && abortable && watch.cancelled() {
+                    stop_by = Some(now + STOP);
+                    self.to_child.send(r#"{"op":"abort"}"#.to_owned()).ok();
+                }
+                match self.said.recv_timeout(TICK) {
+                    Ok(said) => break said,
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => break Said::End,
+                }
+            };
+            let line = match said {
+                Said::Line(line) => line,
+                Said::LongLine => return Err(CallError::LongLine { number }),
+                Said::TooMuch => return Err(CallError::TooMuch),
+                Said::End => {
+                    return Err(CallError::NoAnswer {
+                        op: request.op.name(),
+                        how: String::new(),
+                        last_words: String::new(),
+                    });
+                }
+            };
+            let reply: Reply = serde_json::from_str(&line)
+                .map_err(|source| CallError::garbage(number, &line, source))?;
+            match (request.op, reply) {
+                (Operation::Run, Reply::Progress(progress)) => watch.progress(&progress),
+                (Operation::Describe, reply @ Reply::Describe(_))
+                | (Operation::Plan, reply @ (Reply::Plan(_) | Reply::Result(_)))
+                | (Operation::Run, reply @ Reply::Result(_)) => return Ok(reply),
+                (op, reply) => {
+                    return Err(CallError::Unexpected { op: op.name(), got: reply.name() });
+                }
+            }
+        }
+        Err(CallError::TooMuch)
+    }
+
+    /// Waits for the end, for a while where it `answered`, and kills what is left. The exit status where it ended by itself.
+    fn end(&mut self, answered: bool) -> Option<ExitStatus> {
+        let patience = if answered { GOODBYE } else { Duration::from_millis(500) };
+        let by = Instant::now() + patience;
+        let mut ended = self.ended();
+        while !ended && Instant::now() < by {
+            thread::sleep(Duration::from_millis(5));
+            ended = self.ended();
+        }
+        // Before the child is reaped, so that the number of its group cannot be another's yet.
+        killpg(self.group, Signal::SIGKILL).ok();
+        let status = self.child.wait().ok();
+        // What it wrote last may still be in the pipe.
+        thread::sleep(Duration::from_millis(10));
+        status.filter(|_| ended)
+    }
+
+    fn ended(&self) -> bool {
+        let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+        !matches!(waitid(Id::Pid(self.group), look), Ok(WaitStatus::StillAlive))
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "plugins are one of the two places that start a program"
+)]
+fn command(folder: &Folder, confinement: &Confinement, devices: &[Device]) -> io::Result<Command> {
+    let tree = folder.dir().join("root");
+    match confinement {
+        Confinement::None => {
+            let mut command = Command::new(folder.program().canonicalize()?);
+            command.args(folder.manifest().exec.iter().skip(1)).current_dir(tree);
+            Ok(command)
+        }
+        Confinement::Tree { launcher, mount } => {
+            launch::make_mount_points(&tree)?;
+            let spec = Spec {
+                tree,
+                mount: mount.clone(),
+                exec: folder.manifest().exec.clone(),
+                devices: devices
+                    .iter()
+                    .map(|device| (device.path.clone(), device.name.clone()))
+                    .collect(),
+                files_mib: folder.manifest().limits.files_mib,
+            };
+            let mut command = Command::new(launcher);
+            command.args(["plugin", "launch", &serde_json::to_string(&spec)?]);
+            Ok(command)
+        }
+    }
+}
+
+/// How a process ended, in words.
+pub(super) fn how(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) if code > 128 => {
+            format!("ended with exit status {code} (signal {}, if a launcher says so)", code - 128)
+        }
+        (Some(code), _) => format!("ended with exit status {code}"),
+        (None, Some(signal)) => format!("was killed by signal {signal}"),
+        (None, None) => "ended".to_owned(),
+    }
+}

@@ -1,0 +1,414 @@
+//! Plugins as real processes: the examples, and one that does everything wrong. Confinement is tested where this runs as root.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "tests start programs and stop at the first surprise"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A folder with a plugin, keys, a bundle, a file that plays a disk.
+struct Bench {
+    dir: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self { dir: tempfile::tempdir().unwrap() };
+        fs::write(bench.disk(), [0x5a; 4096]).unwrap();
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn disk(&self) -> PathBuf {
+        self.path("disk")
+    }
+
+    /// A fake plugin in shell with one step, `fake_step`, whose `run` is `script`.
+    fn plugin(&self, change: &Value, script: &str) -> PathBuf {
+        let dir = self.path("plugin");
+        fs::create_dir_all(dir.join("root/bin")).unwrap();
+        let step = json!({"name": "fake_step", "interface": "deploy", "safety": "read_only"});
+        let mut manifest = json!({
+            "name": "fake", "version": "1.0.0", "protocol": 1, "exec": ["bin/fake"], "steps": [step], "limits": {"seconds": 2},
+        });
+        manifest.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        fs::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
+        let program = dir.join("root/bin/fake");
+        let script = format!(
+            "#!/bin/sh\nread -r request\n[ \"$IRONWRIGHT_OP\" = plan ] && {{ echo '{{\"type\":\"plan\",\"actions\":[]}}'; exit; }}\n{script}\n"
+        );
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        dir
+    }
+
+    fn agent(&self, args: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_ironwright-agent"))
+            .args(args)
+            .env("TMPDIR", self.dir.path())
+            .output()
+            .unwrap()
+    }
+
+    fn run(&self, plugin: &Path, step: &str) -> (Option<i32>, Value) {
+        let (disk, plugin) = (self.disk(), plugin.display().to_string());
+        let disk = disk.display().to_string();
+        object(&self.agent(&["plugin", "run", step, "--json", "--dir", &plugin, "--disk", &disk]))
+    }
+
+    /// Makes a key and a bundle signed with it.
+    fn bundle(&self, plugin: &Path) -> PathBuf {
+        let (key, out) = (self.path("key"), self.path("it.plugin"));
+        let words = |path: &Path| path.display().to_string();
+        let made = self.agent(&["plugin", "keygen", "-o", &words(&key)]);
+        assert!(made.status.success(), "{made:?}");
+        let made = self.agent(&[
+            "plugin",
+            "bundle",
+            &words(plugin),
+            "--key",
+            &words(&key),
+            "-o",
+            &words(&out),
+        ]);
+        assert!(made.status.success(), "{made:?}");
+        out
+    }
+
+    fn run_bundle(&self, bundle: &Path, more: &[&str]) -> (Option<i32>, Value) {
+        let (bundle, trust, disk) =
+            (bundle.display().to_string(), self.path("key.pub"), self.disk());
+        let (trust, disk) = (trust.display().to_string(), disk.display().to_string());
+        let words = [
+            "plugin",
+            "run",
+            "fake_step",
+            "--json",
+            "--bundle",
+            &bundle,
+            "--trust",
+            &trust,
+            "--disk",
+            &disk,
+        ];
+        object(&self.agent(&[&words, more].concat()))
+    }
+}
+
+fn object(output: &Output) -> (Option<i32>, Value) {
+    let value = serde_json::from_slice(&output.stdout);
+    (output.status.code(), value.unwrap_or_else(|error| panic!("{error}: {output:?}")))
+}
+
+fn message(value: &Value) -> &str {
+    value["message"].as_str().unwrap()
+}
+
+/// A script that says this outcome.
+fn result(outcome: &str) -> String {
+    format!(r#"echo '{{"type":"result","outcome":"{outcome}","message":"said"}}'"#)
+}
+
+fn root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
+#[test]
+fn the_examples_in_shell_and_python_check_clear_a_sector_once_and_sign() {
+    for language in ["shell", "python"] {
+        let bench = Bench::new();
+        let plugin =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/examples").join(language);
+        let checked = bench.agent(&["plugin", "check", &plugin.display().to_string()]);
+        assert!(checked.status.success(), "{checked:?}");
+        let log = String::from_utf8_lossy(&checked.stderr).into_owned();
+        assert!(log.contains("which is not in root/"), "{log}");
+        let (code, value) = bench.run(&plugin, "clear_first_sector");
+        assert_eq!((code, &value["outcome"]), (Some(0), &json!("changed")), "{language}: {value}");
+        let disk = fs::read(bench.disk()).unwrap();
+        assert!(
+            disk[..512].iter().all(|byte| *byte == 0)
+                && disk[512..].iter().all(|byte| *byte == 0x5a)
+        );
+        let (code, value) = bench.run(&plugin, "deploy.clear_first_sector");
+        assert_eq!(
+            (code, &value["outcome"]),
+            (Some(0), &json!("unchanged")),
+            "{language}: {value}"
+        );
+        bench.bundle(&plugin);
+    }
+}
+
+#[test]
+fn a_fake_that_misbehaves_is_ended_and_the_failure_says_how() {
+    let endless = "while :; do echo '{\"type\":\"progress\"}'; done";
+    let long = "head -c 100000 /dev/zero | tr '\\0' x; echo; sleep 9";
+    let cases = [
+        ("hangs", "sleep 60".to_owned(), "run took longer than 2 s"),
+        ("floods lines", endless.to_owned(), "more than 10000 lines"),
+        ("floods one line", long.to_owned(), "line 1 of its output is longer than 65536 bytes"),
+        (
+            "crashes",
+            "echo 'no such thing' >&2; kill -SEGV $$".to_owned(),
+            "killed by signal 11; last words: \"no such thing\"",
+        ),
+        (
+            "ends silently",
+            "exit 3".to_owned(),
+            "gave no answer to run and ended with exit status 3",
+        ),
+        (
+            "prints garbage",
+            "echo 'Hello there'; sleep 9".to_owned(),
+            "line 1 of its output is not a line of protocol 1: \"Hello there\"",
+        ),
+        (
+            "answers otherwise",
+            "echo '{\"type\":\"plan\",\"actions\":[]}'".to_owned(),
+            "answered run with a line of type plan",
+        ),
+        (
+            "contradicts itself",
+            format!("{}; exit 4", result("changed")),
+            "it said result, but ended with exit status 4",
+        ),
+        ("reboots for ever", result("reboot"), "asked for reboot number 4, the manifest allows 3"),
+        ("fails", result("failed"), "plugin fake: said"),
+    ];
+    for (name, script, expected) in cases {
+        let bench = Bench::new();
+        let plugin = bench.plugin(&json!({}), &script);
+        let began = Instant::now();
+        let (code, value) = bench.run(&plugin, "fake_step");
+        assert_eq!(code, Some(1), "{name}: {value}");
+        assert!(message(&value).contains(expected), "{name}: {value}");
+        assert!(began.elapsed() < Duration::from_secs(8), "{name} took {:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn a_flood_of_log_is_dropped_and_the_fake_step_still_ends_well() {
+    let bench = Bench::new();
+    let flood = format!("yes | head -c 3000000 >&2; {}", result("changed"));
+    let plugin = bench.plugin(&json!({}), &flood).display().to_string();
+    let output = bench.agent(&["plugin", "run", "fake_step", "--dir", &plugin]);
+    assert!(output.status.success());
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(log.contains("has written 262144 bytes of log; the rest is dropped"));
+}
+
+#[test]
+fn children_of_a_fake_are_killed_with_their_group() {
+    let bench = Bench::new();
+    let pid = bench.path("pid");
+    let script = format!("sleep 60 & echo $! > {}; {}", pid.display(), result("changed"));
+    let plugin = bench.plugin(&json!({}), &script);
+    assert_eq!(bench.run(&plugin, "fake_step").0, Some(0));
+    let pid = fs::read_to_string(pid).unwrap();
+    let state = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    assert!(state.is_empty() || state.contains(") Z "), "{state}");
+}
+
+#[test]
+fn an_abortable_fake_is_asked_to_stop_and_its_own_words_are_told() {
+    let bench = Bench::new();
+    let step = json!({"name": "fake_step", "interface": "deploy", "safety": "read_only", "abortable": true});
+    let change = json!({"steps": [step], "limits": {"seconds": 20}});
+    let script = r#"echo '{"type":"progress","message":"begun"}'
+        read -r second
+        echo "{\"type\":\"result\",\"outcome\":\"failed\",\"who\":\"order\",\"message\":\"stopped by $(echo $second | tr -d '\"')\"}""#;
+    let plugin = bench.plugin(&change, script);
+    let mut agent = Command::new(env!("CARGO_BIN_EXE_ironwright-agent"))
+        .args(["plugin", "run", "fake_step", "--json", "--dir"])
+        .arg(&plugin)
+        .env("TMPDIR", bench.dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(agent.stderr.take().unwrap());
+    let mut log = log.lines();
+    assert!(log.any(|line| line.unwrap().contains("begun")));
+    let pid = nix::unistd::Pid::from_raw(agent.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let (code, value) = object(&agent.wait_with_output().unwrap());
+    assert_eq!((code, message(&value)), (Some(1), "plugin fake: stopped by {op:abort}"), "{value}");
+}
+
+#[test]
+fn a_fake_that_reboots_goes_on_with_what_it_saved() {
+    let bench = Bench::new();
+    let script = format!(
+        r#"case $request in *'"state":{{"slot":2}}'*) {} ;; *) echo '{{"type":"result","outcome":"reboot","state":{{"slot":2}}}}' ;; esac"#,
+        result("changed")
+    );
+    let (code, value) = bench.run(&bench.plugin(&json!({}), &script), "fake_step");
+    assert_eq!((code, &value["outcome"]), (Some(0), &json!("changed")), "{value}");
+}
+
+#[test]
+fn wrong_steps_arguments_and_manifests_are_refused_before_anything_runs() {
+    let bench = Bench::new();
+    let ran = bench.path("ran");
+    let plugin = bench.plugin(&json!({}), &format!("touch {}", ran.display()));
+    let (code, value) = bench.run(&plugin, "dance");
+    assert_eq!(code, Some(1));
+    assert!(message(&value).contains("has no step dance; it has deploy.fake_step"), "{value}");
+    let text = plugin.display().to_string();
+    let (_, value) = object(&bench.agent(&[
+        "plugin",
+        "run",
+        "fake_step",
+        "--json",
+        "--dir",
+        &text,
+        "--args",
+        r#"{"x":1}"#,
+    ]));
+    assert!(message(&value).contains("deploy.fake_step has no argument x"), "{value}");
+    bench.plugin(&json!({"protocol": 2}), "");
+    let (_, value) = bench.run(&plugin, "fake_step");
+    assert!(message(&value).contains("protocol is 2, this agent speaks 1"), "{value}");
+    assert!(!ran.exists());
+}
+
+#[test]
+fn changed_forged_foreign_and_cut_bundles_are_refused_and_their_fake_never_runs() {
+    let bench = Bench::new();
+    let ran = bench.path("ran");
+    let bundle = bench.bundle(&bench.plugin(&json!({}), &format!("touch {}", ran.display())));
+    let good = fs::read(&bundle).unwrap();
+    let end = good.iter().position(|byte| *byte == b'\n').unwrap();
+    let header: Value = serde_json::from_slice(&good[..end]).unwrap();
+    let with = |key: &str, value: Value| {
+        let mut header = header.clone();
+        header[key] = value;
+        [header.to_string().as_bytes(), &good[end..]].concat()
+    };
+    let mut flipped = good.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    let other = "A".repeat(86) + "==";
+    for (name, bytes, expected) in [
+        ("flipped bit", flipped, "its header says"),
+        ("wrong signature", with("signature", json!(other)), "signature is not by the key"),
+        (
+            "unknown key",
+            with("key_id", json!("0123456789abcdef")),
+            "0123456789abcdef, which is not trusted here",
+        ),
+        ("newer format", with("format", json!(2)), "has format 2, this agent reads format 1"),
+        ("cut", good[..good.len() - 1].to_vec(), "promises"),
+        ("no bundle", b"#!/bin/sh\nexit\n".to_vec(), "not a plugin bundle"),
+    ] {
+        fs::write(&bundle, bytes).unwrap();
+        let (code, value) = bench.run_bundle(&bundle, &[]);
+        assert_eq!(code, Some(1), "{name}: {value}");
+        assert!(message(&value).contains(expected), "{name}: {value}");
+    }
+    fs::write(&bundle, good).unwrap();
+    let (_, value) = bench.run_bundle(&bundle, &["--sha256", &"0".repeat(64)]);
+    assert!(message(&value).contains("the order says 0000"), "{value}");
+    assert!(!ran.exists());
+}
+
+/// The shell and these programs with their libraries, into the plugin's tree.
+fn bring(plugin: &Path, programs: &[&str]) {
+    for program in programs {
+        let from = ["/bin", "/usr/bin"]
+            .map(|dir| Path::new(dir).join(program))
+            .into_iter()
+            .find(|path| path.exists())
+            .unwrap();
+        let to = plugin.join("root/bin").join(program);
+        fs::copy(&from, to).unwrap();
+        let listed = Command::new("ldd").arg(&from).output().unwrap();
+        for library in String::from_utf8_lossy(&listed.stdout)
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'))
+        {
+            let to = plugin.join("root").join(library.trim_start_matches('/'));
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(library, to).unwrap();
+        }
+    }
+}
+
+/// Runs `script` confined; none where this is not root.
+fn confined(bench: &Bench, script: &str) -> Option<(Option<i32>, Value)> {
+    if !root() {
+        eprintln!("skipped: not root, so nothing can be confined");
+        return None;
+    }
+    let plugin = bench.plugin(&json!({"devices": ["/dev/sd*"]}), script);
+    bring(&plugin, &["sh", "dd", "mknod", "sleep", "setsid"]);
+    Some(bench.run_bundle(&bench.bundle(&plugin), &[]))
+}
+
+#[test]
+fn a_confined_fake_writes_the_disk_it_was_given_and_nothing_else() {
+    let bench = Bench::new();
+    let secret = bench.path("secret");
+    fs::write(&secret, b"secret").unwrap();
+    let script = format!(
+        r#"bad=
+        for path in {secret} /bin/sh /dev/new /proc/sysrq-trigger /sys/kernel/uevent_seqnum; do
+            ( echo x > $path ) 2>/dev/null && bad="$bad $path"
+        done
+        [ -e {secret} ] && bad="$bad sees-the-host"
+        mknod /tmp/null c 1 3 2>/dev/null && bad="$bad mknod"
+        while read -r key value; do case $key in CapEff:) capabilities=$value ;; esac; done < /proc/self/status
+        for node in /dev/*; do case $node in /dev/null|/dev/zero|/dev/full|/dev/*random|/dev/file0) ;; *) bad="$bad $node" ;; esac; done
+        for entry in /sys/class/net/*; do case $entry in */lo|*'*') ;; *) bad="$bad $entry" ;; esac; done
+        dd if=/dev/zero of=$IRONWRIGHT_DEVICES bs=512 count=1 conv=notrunc 2>/dev/null || bad="$bad own-disk"
+        dd if=/dev/zero of=/tmp/flood bs=1M count=100 2>/dev/null && bad="$bad flood"
+        echo "{{\"type\":\"result\",\"outcome\":\"changed\",\"message\":\"bad:$bad $IRONWRIGHT_DEVICES $$ $capabilities\"}}""#,
+        secret = secret.display()
+    );
+    let Some((code, value)) = confined(&bench, &script) else { return };
+    assert_eq!((code, message(&value)), (Some(0), "bad: /dev/file0 1 000000000022402f"), "{value}");
+    assert_eq!(fs::read(&secret).unwrap(), b"secret");
+    let disk = fs::read(bench.disk()).unwrap();
+    assert!(
+        disk[..512].iter().all(|byte| *byte == 0) && disk[512..].iter().all(|byte| *byte == 0x5a)
+    );
+}
+
+#[test]
+fn a_confined_fake_cannot_leave_a_process_behind_in_a_session_of_its_own() {
+    let bench = Bench::new();
+    let script = format!("setsid sleep 61.25 & {}", result("changed"));
+    let Some((code, value)) = confined(&bench, &script) else { return };
+    assert_eq!(code, Some(0), "{value}");
+    let named = |path: PathBuf| {
+        fs::read(path.join("cmdline")).is_ok_and(|line| line == b"sleep\x0061.25\0")
+    };
+    let left = fs::read_dir("/proc").unwrap().flatten().filter(|entry| named(entry.path())).count();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn a_confined_fake_that_hangs_is_killed_and_one_without_its_interpreter_is_named() {
+    let bench = Bench::new();
+    let Some((_, value)) = confined(&bench, "sleep 60") else { return };
+    assert!(message(&value).contains("run took longer than 2 s"), "{value}");
+    let bench = Bench::new();
+    let bundle = bench.bundle(&bench.plugin(&json!({}), ""));
+    let (code, value) = bench.run_bundle(&bundle, &[]);
+    assert_eq!(code, Some(1));
+    assert!(message(&value).contains("is its interpreter in the tree?"), "{value}");
+}
