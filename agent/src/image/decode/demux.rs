@@ -105,6 +105,10 @@ impl Demux {
     /// After the last byte: completes what QEMU would complete, and returns what is left for another pass.
     pub(super) fn finish(mut self) -> Result<Plan, Stop> {
         let file_bytes = self.window.end();
+        if let Some(header) = &self.header {
+            // Without a length that was said before, this is known only now.
+            header.check_file(file_bytes)?;
+        }
         while let Some((offset, claim)) = self.next_claim() {
             self.finish_claim(offset, claim, file_bytes)?;
         }
