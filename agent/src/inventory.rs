@@ -34,6 +34,9 @@ pub struct Inventory {
     pub cpu: Cpu,
     /// Disks that can be deployed to or erased; by name.
     pub disks: Vec<Disk>,
+    /// Disks that show no capacity. Not in Ironic's shape.
+    #[serde(skip)]
+    pub blank: Vec<Disk>,
     /// Memory.
     pub memory: Memory,
     /// IPv4 address of the BMC; never known here.
@@ -56,6 +59,7 @@ pub fn collect(root: &Path) -> Inventory {
         interfaces: nic::collect(&tree),
         cpu: cpu::collect(&tree),
         disks: disk::collect(&tree),
+        blank: disk::blank(&tree),
         memory: memory::collect(&tree),
         bmc_address: None,
         bmc_v6address: None,

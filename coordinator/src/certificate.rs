@@ -226,27 +226,94 @@ pub fn proves(certificate: &Certificate) -> Result<(), String> {
             certificate.category
         ));
     }
-    let verification = &certificate.verification;
-    if !matches!(verification.mode.as_str(), "full" | "sampled") {
-        return Err("nothing was verified".to_owned());
+    makes_sense(certificate)?;
+    verified(certificate)
+}
+
+/// Step and method belong together, the disk is one, and time went forward.
+fn makes_sense(certificate: &Certificate) -> Result<(), String> {
+    let metadata = certificate.method == EraseMethod::Metadata;
+    match certificate.step.as_str() {
+        "erase_devices" if metadata => {
+            return Err("it is of erase_devices, but only metadata was erased".to_owned());
+        }
+        "erase_devices_metadata" if !metadata => {
+            return Err("it is of erase_devices_metadata, with another method".to_owned());
+        }
+        "erase_devices" | "erase_devices_metadata" => {}
+        other => return Err(format!("no step erases disks that is called {other:.64?}")),
     }
-    if let Some(sample) = verification.samples.iter().find(|sample| sample.after == "unchanged") {
-        return Err(format!("LBA {} kept its data", sample.lba));
+    let disk = &certificate.disk;
+    if disk.bytes == 0 || disk.sector_bytes == 0 || disk.bytes < u64::from(disk.sector_bytes) {
+        return Err(format!("a disk of {} bytes in blocks of {}", disk.bytes, disk.sector_bytes));
     }
-    if verification.samples.is_empty() && verification.bytes_read == 0 {
-        return Err("no byte was compared".to_owned());
-    }
-    let (read, bytes) = (verification.bytes_read, certificate.disk.bytes);
-    let last = bytes.checked_div(u64::from(certificate.disk.sector_bytes)).unwrap_or_default();
-    let ends = [0, last.saturating_sub(1)];
-    let has = |lba: &u64| verification.samples.iter().any(|sample| sample.lba == *lba);
-    if verification.mode == "sampled" && !ends.iter().all(has) {
-        return Err("its samples leave out the first or the last block".to_owned());
-    }
-    if certificate.method == EraseMethod::Overwrite && verification.mode == "full" && read < bytes {
-        return Err(format!("only {read} of {bytes} bytes were read back"));
+    let time =
+        |text: &str| text.parse::<Timestamp>().map_err(|_| format!("{text:.40?} is no time"));
+    if time(&certificate.started)? > time(&certificate.ended)? {
+        return Err("it ended before it began".to_owned());
     }
     Ok(())
+}
+
+/// Fewer samples than this prove nothing of a disk that has more blocks.
+const LEAST_SAMPLES: u64 = 16;
+
+/// What was compared is enough for the method. Full: every byte; sampled: only what a device did by itself.
+fn verified(certificate: &Certificate) -> Result<(), String> {
+    use EraseMethod as M;
+    let Certificate { verification, disk, method, .. } = certificate;
+    let (read, bytes) = (verification.bytes_read, disk.bytes);
+    for sample in &verification.samples {
+        match sample.after.as_str() {
+            "zero" | "different" => {}
+            "unchanged" => return Err(format!("LBA {} kept its data", sample.lba)),
+            other => return Err(format!("LBA {} is {other:.32?} afterwards", sample.lba)),
+        }
+    }
+    match verification.mode.as_str() {
+        "full" if *method == M::Metadata => match read {
+            0 => Err("no byte was compared".to_owned()),
+            read if read > bytes => Err(format!("{read} bytes of {bytes} were read back")),
+            _ => Ok(()),
+        },
+        "full" if read == bytes => Ok(()),
+        "full" => Err(format!("only {read} of {bytes} bytes were read back")),
+        "sampled" if matches!(method, M::Overwrite | M::Discard | M::Metadata) => {
+            Err("it was verified by samples, its method must be in full".to_owned())
+        }
+        "sampled" => sampled(certificate),
+        _ => Err("nothing was verified".to_owned()),
+    }
+}
+
+fn sampled(certificate: &Certificate) -> Result<(), String> {
+    use EraseMethod as M;
+    let Certificate { verification, disk, method, .. } = certificate;
+    let blocks = disk.bytes / u64::from(disk.sector_bytes.max(1));
+    let places: std::collections::BTreeSet<u64> =
+        verification.samples.iter().map(|sample| sample.lba).collect();
+    if !places.contains(&0) || !places.contains(&(blocks - 1)) {
+        return Err("its samples leave out the first or the last block".to_owned());
+    }
+    // A small disk has fewer blocks than an agent looks at; chance leaves some of them out.
+    let least = LEAST_SAMPLES.min(blocks / 2 + 1);
+    if (places.len() as u64) < least || places.last().is_some_and(|last| *last >= blocks) {
+        return Err(format!(
+            "its samples are {} of {blocks} blocks, {least} are the least",
+            places.len()
+        ));
+    }
+    let looked = places.len() as u64 * u64::from(disk.sector_bytes);
+    if verification.bytes_read < looked {
+        return Err(format!("only {} bytes of the samples were read", verification.bytes_read));
+    }
+    // These write zeros; what the others leave is the device's affair.
+    let zeroing =
+        matches!(method, M::AtaSanitizeOverwrite | M::AtaSecurityErase | M::ScsiSanitizeOverwrite);
+    match verification.samples.iter().find(|sample| zeroing && sample.after != "zero") {
+        Some(sample) => Err(format!("LBA {} is not zero, its method leaves zeros", sample.lba)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -107,6 +107,7 @@ def measure(options, where, folder, made, nginx):
             group = [(Row(form, name), way) for name, way in ways(options, form, nginx, digest)]
             for round_number in range(options.rounds):
                 for row, way in group:
+                    loop.fill()
                     drop_cache(loop.device)
                     cost = way(loop.device)
                     # The first round proves every way, the others prove ours: outside the timed part.

@@ -20,15 +20,22 @@ class Loop:
 
     def __init__(self, path, size, direct_io, sparse=False):
         self.path, self.size = path, size
+        self.sparse = sparse
         with open(path, "wb") as file:
-            piece = b"\xa5" * (4 << 20)
-            for at in range(0, 0 if sparse else size, len(piece)):
-                file.write(piece[: min(len(piece), size - at)])
             file.truncate(size)
+        self.fill()
         self.device = run("losetup", "--find", "--show", f"--direct-io={'on' if direct_io else 'off'}", path)
         # Detached lazily: while this file is open, and not longer.
         self.hold = os.open(self.device, os.O_RDONLY)
         run("losetup", "--detach", self.device)
+
+    def fill(self):
+        """Every byte is 0xA5 again, and allocated: what one way left, holes above all, must not be another's luck."""
+        with open(self.path, "r+b", buffering=0) as file:
+            piece = b"\xa5" * (4 << 20)
+            for at in range(0, 0 if self.sparse else self.size, len(piece)):
+                file.write(piece[: min(len(piece), self.size - at)])
+            os.fsync(file.fileno())
 
     def close(self):
         os.close(self.hold)

@@ -24,6 +24,8 @@ pub(in crate::erase) struct Attempt<'a> {
     pub transport: &'a str,
     /// What may be done.
     pub settings: &'a EraseSettings,
+    /// The category of what was planned.
+    pub planned: Option<Category>,
     /// Who follows.
     pub follow: &'a dyn Follow,
 }
@@ -138,8 +140,7 @@ impl Attempt<'_> {
         outcome.device_log.insert("device".to_owned(), device.summary());
         let ladder = Ladder::of(device, self.transport).at_least(self.settings.least);
         outcome.passed_over = ladder.passed_over;
-        let mut failed: Option<Category> = None;
-        let mut reasons = Vec::new();
+        let (mut failed, mut reasons) = self.lost(device, &ladder.rungs);
         for rung in &ladder.rungs {
             let (method, category) = (rung.method, rung.method.category());
             if failed.is_some_and(|failed| category < failed) && !self.settings.allow_weaker {
@@ -166,6 +167,18 @@ impl Attempt<'_> {
             reasons.push("the disk offers no method that the settings allow".to_owned());
         }
         Err(reasons.join("; "))
+    }
+
+    /// What the disk offered, or may have offered, and does not now: that is a stronger method that failed.
+    fn lost(&self, device: &Device, rungs: &[Rung]) -> (Option<Category>, Vec<String>) {
+        let best = rungs.first().map(|rung| rung.method.category());
+        let lost = self.planned.filter(|planned| best.is_some_and(|best| best < *planned));
+        if let Device::Silent { why, broken: true } = device {
+            let reason = format!("what the disk offers cannot be told: {why}");
+            return (Some(Category::Purge), vec![reason]);
+        }
+        let less = "the disk offers less now than when the erase was planned".to_owned();
+        (lost, lost.map(|_| less).into_iter().collect())
     }
 
     fn rung(

@@ -72,6 +72,16 @@ async fn choose(
         return Err(refuse("the machine shows no disk", Blame::Hardware));
     }
     let skipped = skipped(&facts, settings)?;
+    let blank: Vec<_> = facts.blank.iter().filter(|name| !skipped.contains(name)).collect();
+    if let Some(name) = blank.first() {
+        return Err(refuse(
+            &format!(
+                "{name} shows no capacity, so that nothing can be said of its data: it is dead, locked, being sanitized, or \
+                 formatted in a way that the kernel cannot use. Mend it, take it out, or leave it out by its name"
+            ),
+            Blame::Hardware,
+        ));
+    }
     let (disks, left_out) = kept(&facts.disks, &skipped, settings.skip_read_only);
     let (system, step, settings) = (machine.system().clone(), *step, settings.clone());
     let order_id = desk.order_id();

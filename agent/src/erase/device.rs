@@ -28,6 +28,8 @@ pub enum Device {
     Silent {
         /// Why.
         why: String,
+        /// It should have answered: what it offers is not known, which is something else than nothing.
+        broken: bool,
     },
 }
 
@@ -39,7 +41,10 @@ pub fn ask(commands: &dyn DeviceCommands) -> Device {
         Err(CommandError::NotOffered) => scsi_or_ata(commands),
         Err(error) => Err(error),
     };
-    asked.unwrap_or_else(|error| Device::Silent { why: chain(&error) })
+    asked.unwrap_or_else(|error| Device::Silent {
+        why: chain(&error),
+        broken: !matches!(error, CommandError::NotOffered),
+    })
 }
 
 fn scsi_or_ata(commands: &dyn DeviceCommands) -> Result<Device, CommandError> {
@@ -61,7 +66,7 @@ impl Device {
             ),
             Self::Ata(ata) => format!("ATA {:?}, {:?}", ata.sanitize, ata.security),
             Self::Scsi(scsi) => format!("SCSI {scsi:?}"),
-            Self::Silent { why } => format!("gives no answer: {why}"),
+            Self::Silent { why, .. } => format!("gives no answer: {why}"),
         }
     }
 }

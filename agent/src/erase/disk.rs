@@ -21,7 +21,7 @@ use super::overwrite::Follow;
 use super::own::DeviceLog;
 use super::own::recover::first;
 use super::{metadata, protect, words};
-use crate::order::DiskFact;
+use crate::order::{DiskFact, Facts};
 use crate::report::chain;
 use crate::steps::{Kind, Step};
 use crate::sys::System;
@@ -81,7 +81,18 @@ impl Task {
             Ok(path) => task.look(&path).map_err(|error| chain(&error)),
             Err(error) => Err(chain(&error)),
         };
-        let device = looked.unwrap_or_else(|why| Device::Silent { why });
+        let device = looked.unwrap_or_else(|why| Device::Silent { why, broken: true });
+        if let (Device::Nvme(controller), Kind::EraseDevices) = (&device, task.kind)
+            && !controller.detached.is_empty()
+        {
+            let names: Vec<String> = controller.detached.iter().map(u32::to_string).collect();
+            let why = format!(
+                "its controller keeps namespaces that are attached to nobody, whose data would stay ({}): attach them and erase \
+                 them too, or delete them",
+                names.join(", ")
+            );
+            task.protected.get_or_insert(why);
+        }
         let transport = &task.disk.identity.transport;
         task.ladder = Ladder::of(&device, transport).at_least(settings.least);
         task
@@ -135,9 +146,15 @@ impl Task {
         }
         let admitted = system.admit(path).map_err(|error| chain(&error))?;
         let disk = RealDisk::open(admitted, Access::Write).map_err(|error| chain(&error))?;
+        self.is_still_there(system)?;
+        if let Some(why) = protect::cluster(&disk, partitions) {
+            return Err(format!("{} is protected: {why}", path.display()));
+        }
         let commands = disk.commands().map_err(|error| chain(&error))?;
         let (transport, settings) = (&*self.disk.identity.transport, &self.settings);
-        let attempt = Attempt { disk: &disk, commands: &commands, transport, settings, follow };
+        let planned = self.ladder.best().map(|rung| rung.method.category());
+        let attempt =
+            Attempt { disk: &disk, commands: &commands, transport, settings, planned, follow };
         if self.kind == Kind::EraseDevices {
             return Ok(attempt.erase());
         }
@@ -153,6 +170,26 @@ impl Task {
             },
             result: Ok(()),
             ..self.not_begun(String::new())
+        })
+    }
+
+    /// Device names are given again when disks come and go, and hours may lie between plan and erase. Looked at while the disk
+    /// is held open, which keeps its name.
+    fn is_still_there(&self, system: &System) -> Result<(), String> {
+        let planned = &self.disk.identity;
+        let now = Facts::collect(system).disks.into_iter().find(|now| now.path == self.disk.path);
+        let same = now.is_some_and(|now| {
+            let now = now.identity;
+            (&now.serial, &now.wwn, now.bytes, now.sector_bytes)
+                == (&planned.serial, &planned.wwn, planned.bytes, planned.sector_bytes)
+        });
+        let serial = if planned.serial.is_empty() { "none" } else { &planned.serial };
+        same.then_some(()).ok_or_else(|| {
+            format!(
+                "{} is not the disk any more that was planned for (serial number {serial}, {} bytes): disks came or went \
+                 meanwhile; begin again",
+                planned.path, planned.bytes
+            )
         })
     }
 

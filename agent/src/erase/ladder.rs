@@ -55,7 +55,7 @@ impl Ladder {
             Device::Nvme(controller) => ladder.nvme(controller),
             Device::Ata(identity) => ladder.ata(identity),
             Device::Scsi(unit) => ladder.scsi(unit),
-            Device::Silent { why } => {
+            Device::Silent { why, .. } => {
                 ladder
                     .pass(of_transport(transport), &format!("the disk could not be asked: {why}"));
                 ladder.pass(

@@ -6,6 +6,7 @@
 
 mod cluster;
 
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::Path;
 
 use ironwright_api::DiskIdentity;
@@ -14,13 +15,19 @@ pub use cluster::cluster;
 
 use crate::sys::disk::{find_mount, partitions};
 
-/// Who uses `disk` on this machine, read below `root`. Nothing for files.
+/// Who uses `disk` on this machine, read below `root`; or why it is no whole disk. Nothing for files that nobody has made a disk of.
 #[must_use]
 pub fn in_use(root: &Path, disk: &Path) -> Option<String> {
-    let name = disk.strip_prefix("/dev").ok()?.to_str()?.replace('/', "!");
+    let Some(name) = kernel_name(root, disk) else { return behind_a_loop_device(root, disk) };
     let folder = root.join("sys/block").join(&name);
+    if root.join("sys/class/block").join(&name).join("partition").exists() {
+        return Some(
+            "it is a partition, and what erases a disk would reach all of the disk: name the whole disk"
+                .to_owned(),
+        );
+    }
     if !folder.is_dir() {
-        return None;
+        return Some("the kernel shows no such disk in /sys/block".to_owned());
     }
     let text = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
     let mut numbers = partitions(&folder);
@@ -46,6 +53,31 @@ pub fn in_use(root: &Path, disk: &Path) -> Option<String> {
     }
     let holder = holders(&folder);
     holder.map(|holder| format!("it is a part of {holder}; stop that (RAID, LVM, dm-crypt) first"))
+}
+
+/// The kernel's name of a block device: by its number, whatever its node is called; else by the node's name below `/dev`.
+fn kernel_name(root: &Path, disk: &Path) -> Option<String> {
+    let number = std::fs::metadata(disk).ok().filter(|meta| meta.file_type().is_block_device());
+    let linked = number.and_then(|meta| {
+        let (major, minor) =
+            (nix::sys::stat::major(meta.rdev()), nix::sys::stat::minor(meta.rdev()));
+        std::fs::read_link(root.join(format!("sys/dev/block/{major}:{minor}"))).ok()
+    });
+    let linked = linked.and_then(|link| Some(link.file_name()?.to_str()?.to_owned()));
+    linked.or_else(|| Some(disk.strip_prefix("/dev").ok()?.to_str()?.replace('/', "!")))
+}
+
+/// The loop device that shows a file as a disk.
+fn behind_a_loop_device(root: &Path, file: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(root.join("sys/block")).ok()?.flatten();
+    let found = entries.map(|entry| entry.path()).find(|folder| {
+        let backing = std::fs::read_to_string(folder.join("loop/backing_file"));
+        backing.is_ok_and(|backing| Path::new(backing.trim_end_matches('\n')) == file)
+    })?;
+    Some(format!(
+        "it is behind /dev/{}; detach that (losetup -d)",
+        found.file_name()?.to_string_lossy()
+    ))
 }
 
 /// Names of a disk's partitions.
@@ -104,6 +136,23 @@ mod tests {
         let root = tree();
         assert_eq!(found(&root), None);
         assert_eq!(in_use(root.path(), Path::new("/tmp/disk")), None);
+    }
+
+    #[test]
+    fn a_partition_and_a_file_behind_a_loop_device_are_no_disks_to_erase() {
+        let root = tree();
+        let part = root.path().join("sys/class/block/sda1");
+        fs::create_dir_all(&part).unwrap();
+        fs::write(part.join("partition"), "1\n").unwrap();
+        let why = in_use(root.path(), Path::new("/dev/sda1")).unwrap();
+        assert!(why.contains("it is a partition"), "{why}");
+        let why = in_use(root.path(), Path::new("/dev/nosuch")).unwrap();
+        assert!(why.contains("no such disk"), "{why}");
+        let looped = root.path().join("sys/block/loop3/loop");
+        fs::create_dir_all(&looped).unwrap();
+        fs::write(looped.join("backing_file"), "/tmp/disk\n").unwrap();
+        let why = in_use(root.path(), Path::new("/tmp/disk")).unwrap();
+        assert!(why.contains("behind /dev/loop3"), "{why}");
     }
 
     #[test]

@@ -52,7 +52,23 @@ pub struct Disk {
 
 /// All disks, multipath maps and RAID arrays; none of the parts behind them that must not be used alone.
 pub(super) fn collect(tree: &Tree) -> Vec<Disk> {
-    tree.names("sys/block").iter().filter_map(|name| disk(tree, name)).collect()
+    tree.names("sys/block")
+        .iter()
+        .filter_map(|name| disk(tree, name))
+        .filter(|disk| disk.size > 0)
+        .collect()
+}
+
+/// Disks without a capacity that should have one: dead, locked, in the middle of a sanitize, or formatted in a way that the kernel
+/// cannot use. They keep their data while they look like nothing. Readers without a medium are not among them.
+pub(super) fn blank(tree: &Tree) -> Vec<Disk> {
+    let has_device = |disk: &Disk| {
+        let name = disk.name.trim_start_matches("/dev/").replace('/', "!");
+        tree.real(format!("sys/block/{name}/device")).is_some()
+    };
+    let disks = tree.names("sys/block");
+    let disks = disks.iter().filter_map(|name| disk(tree, name));
+    disks.filter(|disk| disk.size == 0 && !disk.removable && has_device(disk)).collect()
 }
 
 fn disk(tree: &Tree, name: &str) -> Option<Disk> {
@@ -60,8 +76,7 @@ fn disk(tree: &Tree, name: &str) -> Option<Disk> {
     let at = |file: &str| format!("{base}/{file}");
     let size = tree.number::<u64>(at("size"))?.checked_mul(KERNEL_SECTOR)?;
     // A hidden device is one path of a multipath NVMe namespace.
-    let usable =
-        size > 0 && !tree.flag(at("hidden")) && !NOT_DISKS.iter().any(|no| is_kind(name, no));
+    let usable = !tree.flag(at("hidden")) && !NOT_DISKS.iter().any(|no| is_kind(name, no));
     if !usable || is_foreign_map(tree, name) || is_path_of_map(tree, &base) {
         return None;
     }

@@ -42,7 +42,10 @@ pub struct Facts {
     pub uefi: bool,
     /// The disks that orders may touch.
     pub disks: Vec<DiskFact>,
+    /// Names of disks that show no capacity, and may hold data all the same.
+    pub blank: Vec<String>,
     candidates: Vec<Disk>,
+    blanks: Vec<Disk>,
 }
 
 impl Facts {
@@ -52,6 +55,7 @@ impl Facts {
         let mut inventory = inventory::collect(system.root());
         if let Some(named) = system.named_disks() {
             let known = std::mem::take(&mut inventory.disks);
+            inventory.blank.clear();
             inventory.disks = named.iter().filter_map(|path| named_disk(path, &known)).collect();
         }
         let disks = inventory.disks.iter().map(|disk| fact(system.root(), disk)).collect();
@@ -64,7 +68,9 @@ impl Facts {
             macs: inventory::macs(&inventory),
             uefi: inventory.boot.current_boot_mode == "uefi",
             disks,
+            blank: inventory.blank.iter().map(|disk| disk.name.clone()).collect(),
             candidates: inventory.disks,
+            blanks: inventory.blank,
         }
     }
 
@@ -73,7 +79,8 @@ impl Facts {
     /// # Errors
     /// [`RootDeviceError`].
     pub fn matching(&self, hints: &Value) -> Result<Vec<String>, RootDeviceError> {
-        let found = root_device::matching(hints, &self.candidates)?;
+        let mut found = root_device::matching(hints, &self.candidates)?;
+        found.extend(root_device::matching(hints, &self.blanks)?);
         Ok(found.iter().map(|disk| disk.name.clone()).collect())
     }
 

@@ -197,8 +197,7 @@ pub fn scsi_good(
     command: &ScsiCommand<'_>,
     data: Data<'_>,
 ) -> Result<usize, CommandError> {
-    let answer = device.scsi(name, command, data)?;
-    let sense = Sense::parse(&answer.sense);
+    let (answer, sense) = patient(device, name, command, data)?;
     // Recovered errors (key 1) are done; a check condition without any sense data is not.
     let recovered = sense.as_ref().is_some_and(|sense| sense.key == SenseKey::RECOVERED);
     if answer.status == 0 || answer.status == 2 && recovered {
@@ -208,12 +207,46 @@ pub fn scsi_good(
     Err(CommandError::Scsi { command: name, status: answer.status, sense })
 }
 
+/// Times a device may say that it is busy, or that something happened to it (a reset), before that is its answer.
+const PATIENCE: u32 = 5;
+
+/// Performs a SCSI command again while the device only says "not now" (SAM-6, 5.3: BUSY 08h, TASK SET FULL 28h; UNIT ATTENTION tells of a
+/// reset and is not about the command).
+fn patient(
+    device: &dyn DeviceCommands,
+    name: &'static str,
+    command: &ScsiCommand<'_>,
+    mut data: Data<'_>,
+) -> Result<(ScsiAnswer, Option<Sense>), CommandError> {
+    for _ in 1..PATIENCE {
+        let again = match &mut data {
+            Data::None => Data::None,
+            Data::In(buffer) => Data::In(buffer),
+            Data::Out(bytes) => Data::Out(bytes),
+        };
+        let answer = device.scsi(name, command, again)?;
+        let sense = Sense::parse(&answer.sense);
+        let attention = sense.as_ref().is_some_and(|sense| sense.key == SenseKey::ATTENTION);
+        let not_now = matches!(answer.status, 0x08 | 0x28) || answer.status == 2 && attention;
+        if !not_now {
+            return Ok((answer, sense));
+        }
+        device.wait(Duration::from_millis(500));
+    }
+    let answer = device.scsi(name, command, data)?;
+    let sense = Sense::parse(&answer.sense);
+    Ok((answer, sense))
+}
+
 impl CommandError {
-    /// Whether the device itself said no, as opposed to the way to it.
+    /// Whether the device itself said that it does not know what was asked; anything else it says is no answer to that.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         match self {
-            Self::Nvme { .. } | Self::Scsi { .. } | Self::Ata { .. } => true,
+            // Invalid opcode, invalid field, invalid log page.
+            Self::Nvme { status, .. } => matches!(status & 0x7ff, 0x001 | 0x002 | 0x109),
+            Self::Scsi { sense, .. } => sense.key == SenseKey::ILLEGAL,
+            Self::Ata { .. } => true,
             Self::NotOffered | Self::Transport { .. } | Self::Answer { .. } => false,
         }
     }

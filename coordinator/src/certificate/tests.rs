@@ -49,7 +49,12 @@ pub(crate) fn certificate(node: Uuid, order: Uuid, boot: Uuid) -> Certificate {
         node_uuid: node,
         order_id: order,
         boot_id: boot,
-        disk: DiskIdentity { path: "/dev/vda".into(), bytes: 4096, ..DiskIdentity::default() },
+        disk: DiskIdentity {
+            path: "/dev/vda".into(),
+            bytes: 4096,
+            sector_bytes: 512,
+            ..DiskIdentity::default()
+        },
         step: "erase_devices".into(),
         method: EraseMethod::Overwrite,
         category: Category::Clear,
@@ -100,8 +105,6 @@ fn everything_that_does_not_fit_is_refused_with_its_reason() {
         certificate
     };
     let other = Uuid::from_u128(9);
-    let mut sampled = verified(|verification| verification.mode = "sampled".into());
-    sampled.disk.sector_bytes = 512;
     for (certificate, expected) in [
         (certificate(other, ORDER, BOOT), "for node"),
         (certificate(NODE, other, BOOT), "for order"),
@@ -116,12 +119,61 @@ fn everything_that_does_not_fit_is_refused_with_its_reason() {
             "the erase failed: LBA 7",
         ),
         (verified(|verification| verification.mode = "none".into()), "nothing was verified"),
-        (sampled, "leave out the first or the last block"),
         (verified(|verification| verification.bytes_read = 512), "only 512 of 4096"),
         (
             verified(|verification| verification.samples[0].after = "unchanged".into()),
             "LBA 0 kept its data",
         ),
+    ] {
+        let refusal = judge(&claim(&agent.key()), &[agent.erased(certificate)]).unwrap_err();
+        assert!(refusal.to_string().contains(expected), "{expected}: {refusal}");
+    }
+}
+
+#[test]
+fn claims_that_contradict_themselves_and_samples_that_prove_too_little_are_refused() {
+    let agent = Agent::new();
+    let good = || certificate(NODE, ORDER, BOOT);
+    let mut sampled = good();
+    sampled.verification.mode = "sampled".into();
+    sampled.method = EraseMethod::NvmeFormatUserData;
+    sampled.category = Category::Purge;
+    let with = |after: &str, lbas: &[u64]| {
+        let mut sampled = sampled.clone();
+        let sample = |lba: &u64| Sample { lba: *lba, before: "nonce".into(), after: after.into() };
+        sampled.verification.samples = lbas.iter().map(sample).collect();
+        sampled
+    };
+    let (all, few) = ([0, 1, 2, 3, 4, 7], [0, 1, 7]);
+    let erased = agent.erased(with("different", &all));
+    judge(&claim(&agent.key()), &[erased]).unwrap();
+    let overwrite = |certificate| Certificate {
+        method: EraseMethod::Overwrite,
+        category: Category::Clear,
+        ..certificate
+    };
+    let zeroing =
+        Certificate { method: EraseMethod::AtaSanitizeOverwrite, ..with("different", &all) };
+    let little = Verification { bytes_read: 1, ..good().verification };
+    let nowhere = DiskIdentity { path: "/dev/vda".into(), ..DiskIdentity::default() };
+    for (certificate, expected) in [
+        (
+            Certificate { method: EraseMethod::Metadata, category: Category::None, ..good() },
+            "only metadata was erased",
+        ),
+        (overwrite(with("zero", &all)), "its method must be in full"),
+        (with("Unchanged", &all), "is \"Unchanged\" afterwards"),
+        (with("different", &few), "3 of 8 blocks, 5 are the least"),
+        (with("different", &[0, 1, 2, 3, 7, 8]), "6 of 8 blocks"),
+        (zeroing, "its method leaves zeros"),
+        (
+            Certificate { method: EraseMethod::Discard, verification: little, ..good() },
+            "only 1 of 4096",
+        ),
+        (Certificate { started: "yesterday".into(), ..good() }, "\"yesterday\" is no time"),
+        (Certificate { ended: "2025-01-01T00:00:00Z".into(), ..good() }, "ended before it began"),
+        (Certificate { disk: nowhere, ..good() }, "a disk of 0 bytes"),
+        (sampled.clone(), "leave out the first or the last block"),
     ] {
         let refusal = judge(&claim(&agent.key()), &[agent.erased(certificate)]).unwrap_err();
         assert!(refusal.to_string().contains(expected), "{expected}: {refusal}");

@@ -27,13 +27,22 @@ pub struct Verdict {
 pub fn verify(text: &str, expected: &Expected) -> Verdict {
     match serde_json::from_str::<SignedCertificate>(text) {
         Ok(signed) => {
-            Verdict { words: plain::words(&signed), problem: problem(&signed, expected).err() }
+            let problem = unsigned(text, &signed).or_else(|| problem(&signed, expected).err());
+            Verdict { words: plain::words(&signed), problem }
         }
         Err(error) => Verdict {
             words: String::new(),
             problem: Some(format!("it is not a signed certificate: {error}")),
         },
     }
+}
+
+/// What the file says beside what is signed: a program that reads the file, and not what was verified, would believe it.
+fn unsigned(text: &str, signed: &SignedCertificate) -> Option<String> {
+    let raw = serde_json::from_str::<serde_json::Value>(text).ok()?;
+    let canonical = serde_json::to_value(&signed.certificate).ok()?;
+    (raw.get("certificate") != Some(&canonical))
+        .then(|| "it contains something that is not signed, or spells it in another way".to_owned())
 }
 
 fn problem(signed: &SignedCertificate, expected: &Expected) -> Result<(), String> {

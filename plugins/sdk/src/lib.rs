@@ -3,7 +3,7 @@
 //! A plugin is a folder with a [`Manifest`] (`manifest.json`) and a tree of files (`root/`) with a program. The agent starts
 //! the program once for each [`Request`]: one JSON object in one line on standard input. The program answers with lines on
 //! standard output, each a [`Reply`], the last of them the answer proper; standard error is log. This crate has the types of
-//! that protocol and, for plugins in Rust, [`Step`] and [`serve`]. `plugins/README.md` shows a whole conversation.
+//! that protocol and, for plugins in Rust, [`Step`] and [`serve()`]. `plugins/README.md` shows a whole conversation.
 #![forbid(unsafe_code)]
 
 mod manifest;

@@ -24,6 +24,8 @@ pub struct Controller {
     pub nsid: u32,
     /// Other namespaces that an erase of the whole device would reach.
     pub others: Vec<u32>,
+    /// Namespaces that hold data and that no controller shows.
+    pub detached: Vec<u32>,
     /// OACS (bytes 257:256): optional admin commands. Bit 1 Format NVM, bit 3 Namespace Management.
     pub oacs: u16,
     /// ONCS (521:520): optional I/O commands. Bit 3 Write Zeroes.
@@ -137,9 +139,15 @@ pub fn identify(commands: &dyn DeviceCommands, nsid: u32) -> Result<Controller, 
     let mut others = list(&identify_page(commands, 0, 0x02)?);
     // Namespaces that exist but are not attached here (allocated list) may belong to another controller's host.
     let (managed, shared) = (controller.oacs & 0x08 != 0, byte(&page, 76) & 0x02 != 0);
-    if managed && shared {
+    if managed {
         match identify_page(commands, 0, 0x10) {
-            Ok(page) => others.extend(list(&page)),
+            Ok(page) if shared => others.extend(list(&page)),
+            // Nobody else can have attached them.
+            Ok(page) => {
+                let allocated = list(&page).into_iter();
+                controller.detached =
+                    allocated.filter(|one| *one != nsid && !others.contains(one)).collect();
+            }
             // A controller of before 1.2 has no such list.
             Err(error) if error.is_refusal() => {}
             Err(error) => return Err(error),

@@ -91,6 +91,10 @@ fn optional<T>(answer: Result<T, CommandError>) -> Result<Option<T>, CommandErro
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(error) if error.is_refusal() => Ok(None),
+        // In the middle of a sanitize, or after one that failed, most questions wait: they are asked again when that is over.
+        Err(CommandError::Scsi { sense, .. }) if is_sanitizing(&sense) || has_failed(&sense) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

@@ -35,7 +35,7 @@ fn erase_with(
     settings: &EraseSettings,
     follow: &Eye,
 ) -> Outcome {
-    Attempt { disk: blocks, commands, transport: "", settings, follow }.erase()
+    Attempt { disk: blocks, commands, transport: "", settings, planned: None, follow }.erase()
 }
 
 fn erase(blocks: &FakeBlocks, commands: &dyn DeviceCommands) -> Outcome {

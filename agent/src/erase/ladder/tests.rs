@@ -91,7 +91,7 @@ fn ata_states_that_forbid_a_method_are_said_with_what_to_do() {
 
 #[test]
 fn a_disk_that_says_nothing_and_one_behind_a_usb_bridge_are_overwritten() {
-    let silent = Device::Silent { why: "no such commands".to_owned() };
+    let silent = Device::Silent { why: "no such commands".to_owned(), broken: false };
     assert_eq!(names(&silent), [M::Overwrite]);
     assert!(reason(&silent, M::Discard).contains("no such commands"));
     let nvme = Ladder::of(&silent, "nvme");
@@ -115,6 +115,6 @@ fn methods_below_the_least_category_are_passed_over() {
     let ladder = Ladder::of(&Device::Nvme(nvme()), "nvme").at_least(Category::Purge);
     assert!(ladder.rungs.iter().all(|rung| rung.method.category() == Category::Purge));
     assert_eq!(ladder.passed_over.len(), 2);
-    let none = Device::Silent { why: String::new() };
+    let none = Device::Silent { why: String::new(), broken: false };
     assert!(Ladder::of(&none, "").at_least(Category::Purge).best().is_none());
 }

@@ -32,6 +32,8 @@ impl SenseKey {
     pub const MEDIUM: Self = Self(3);
     /// The command or a field of it is not known.
     pub const ILLEGAL: Self = Self(5);
+    /// Something happened to the device, a reset for example; the command was not looked at.
+    pub const ATTENTION: Self = Self(6);
 }
 
 /// The output registers of an ATA command (ACS-5, 6.3).

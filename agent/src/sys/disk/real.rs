@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -132,7 +132,8 @@ impl RealDisk {
     /// [`DiskError`] with [`DiskOp::Open`] when the process has no descriptor left.
     pub fn commands(&self) -> Result<RealCommands, DiskError> {
         let file = self.file.try_clone().map_err(self.error(DiskOp::Open, 0, 0))?;
-        Ok(RealCommands::new(file, self.is_device))
+        let whole = self.is_device && is_whole(&file);
+        Ok(RealCommands::new(file, whole))
     }
 
     /// `[start, end)` of the whole blocks inside `[offset, offset + bytes)`; empty ranges have `start == end`.
@@ -288,6 +289,17 @@ impl RealDisk {
     fn error(&self, op: DiskOp, offset: u64, bytes: u64) -> impl FnOnce(io::Error) -> DiskError {
         move |source| DiskError { device: self.path.clone(), op, offset, bytes, source }
     }
+}
+
+/// Whether the device is a disk, and no part of one and not made of others: through the descriptor of a partition, or of a device
+/// mapped onto a disk, root's commands reach the whole disk. What the kernel does not say is not assumed.
+fn is_whole(file: &File) -> bool {
+    let Ok(meta) = file.metadata() else { return false };
+    let (major, minor) = (nix::sys::stat::major(meta.rdev()), nix::sys::stat::minor(meta.rdev()));
+    let folder = Path::new("/sys/dev/block").join(format!("{major}:{minor}"));
+    let lower =
+        std::fs::read_dir(folder.join("slaves")).is_ok_and(|mut below| below.next().is_some());
+    folder.is_dir() && !folder.join("partition").exists() && !lower
 }
 
 impl BlockDevice for RealDisk {

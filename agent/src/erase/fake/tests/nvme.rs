@@ -149,6 +149,7 @@ fn a_fake_disk_that_an_earlier_attempt_left_closed_is_open_for_the_metadata_eras
         (nvme.state.lock().unwrap().sstat, blocks.medium().closed) = (sstat, true);
         let (settings, eye) = (EraseSettings::default(), Eye::default());
         let attempt = Attempt {
+            planned: None,
             disk: &blocks,
             commands: &nvme,
             transport: "nvme",
