@@ -128,7 +128,7 @@ impl Played {
             node_uuid,
             order_id: self.order_id,
             boot_id: self.boot_id,
-            disk: DiskIdentity { path, bytes: 4096, ..DiskIdentity::default() },
+            disk: DiskIdentity { path, bytes: 4096, sector_bytes: 512, ..DiskIdentity::default() },
             step: "erase_devices".to_owned(),
             method: EraseMethod::Overwrite,
             category: Category::Clear,
