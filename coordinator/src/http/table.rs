@@ -9,7 +9,7 @@ use super::route::{Input, Route, delete, get, patch, post, put};
 use super::{
     allocations, certificates, conductors, drivers, evidence, explain, history, interfaces,
     inventory, maintenance, management, nodes, plan, ports, progress, root, shards, states, traits,
-    validate, vifs,
+    validate, vendor, vifs,
 };
 use crate::app::App;
 use crate::store::RecordKind;
@@ -129,7 +129,7 @@ fn node_part_routes() -> Vec<Route> {
         get(at("inventory"), 81, "show what the last inspection found", inventory::show),
         get(at("allocation"), 52, "show a node's allocation", allocations::of_node),
         delete(at("allocation"), 52, "end a node's allocation", allocations::delete_of_node),
-        get(at("vendor_passthru/methods"), 1, "list vendor methods", interfaces::vendor_methods),
+        get(at("vendor_passthru/methods"), 1, "list vendor methods", vendor::methods),
         get(at("volume"), 32, "links to a node's volumes", root::node_volume),
     ];
     for (path, since, resource) in [
@@ -145,11 +145,13 @@ fn node_part_routes() -> Vec<Route> {
     }
     for path in ["vendor_passthru", "vendor_passthru/{method}"] {
         table.extend([
-            get(at(path), 1, "call a vendor method", interfaces::vendor),
-            post(at(path), 1, "call a vendor method", interfaces::vendor).takes(Input::Optional),
-            put(at(path), 1, "call a vendor method", interfaces::vendor).takes(Input::Optional),
-            patch(at(path), 1, "call a vendor method", interfaces::vendor).takes(Input::Optional),
-            delete(at(path), 1, "call a vendor method", interfaces::vendor),
+            get(at(path), 1, "call a vendor method", vendor::call),
+            post(at(path), 1, "call a vendor method", vendor::call)
+                .takes(Input::Optional)
+                .answers(202),
+            put(at(path), 1, "call a vendor method", vendor::call).takes(Input::Optional),
+            patch(at(path), 1, "call a vendor method", vendor::call).takes(Input::Optional),
+            delete(at(path), 1, "call a vendor method", vendor::call),
         ]);
     }
     table
