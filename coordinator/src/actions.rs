@@ -1,8 +1,9 @@
 //! What an operator's requests do to a node: they change the record and wake the reconciler, which does the work.
 //!
-//! The one exception is the boot device, which Ironic sets and reads while the client waits.
+//! The exceptions are the boot device, which Ironic sets and reads while the client waits, and vendor commands.
 
 use ironwright_api::CleanStep;
+use ironwright_ipmi::Reset;
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -13,7 +14,7 @@ use crate::node::order::{self, OrderError};
 use crate::node::pretend;
 use crate::node::transition::{self, Asked, TransitionError};
 use crate::node::{Node, PowerTarget, ProvisionState};
-use crate::power::{BmcError, Boot, BootDevice, Command, boots_efi};
+use crate::power::{BmcError, Boot, BootDevice, Command, Vendor, VendorReply, boots_efi};
 use crate::store::StoreError;
 
 /// Why a request was not taken.
@@ -167,6 +168,40 @@ pub async fn boot_device(
     let bmc = app.power.bmc(&node).map_err(ActionError::Bmc)?;
     let (device, persistent) = bmc.boot_device().await.map_err(ActionError::Bmc)?;
     Ok((device.map(|device| device.text().to_owned()), persistent))
+}
+
+/// Lets the BMC do what only its kind does; the data of its reply. The history says what was sent, but not its data: a
+/// raw command may carry a password.
+///
+/// # Errors
+///
+/// [`ActionError`].
+pub async fn vendor(app: &App, node: &Node, command: &Vendor) -> Result<Vec<u8>, ActionError> {
+    free(node)?;
+    let bmc = app.power.bmc(node).map_err(ActionError::Bmc)?;
+    let what = match command {
+        Vendor::Raw(raw) => format!(
+            "raw command {:#04x} {:#04x} with {} data bytes",
+            raw.net_fn(),
+            raw.command(),
+            raw.data().len()
+        ),
+        Vendor::Reset(Reset::Cold) => "cold reset of the BMC".to_owned(),
+        Vendor::Reset(Reset::Warm) => "warm reset of the BMC".to_owned(),
+    };
+    let result = bmc.vendor(command).await;
+    let (severity, sentence) = match &result {
+        Ok(VendorReply::Data(_)) => (Severity::Info, format!("{what}: done")),
+        Ok(VendorReply::Silent) => {
+            (Severity::Info, format!("{what}: sent, the BMC was gone before it answered"))
+        }
+        Err(error) => (Severity::Error, format!("{what}: {}", crate::app::chain(error))),
+    };
+    app.note(node.uuid, severity, "vendor", sentence).await;
+    match result.map_err(ActionError::Bmc)? {
+        VendorReply::Data(data) => Ok(data),
+        VendorReply::Silent => Ok(Vec::new()),
+    }
 }
 
 /// Switches maintenance on (with an optional reason) or off (which clears reason and fault).

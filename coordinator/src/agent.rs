@@ -1,4 +1,4 @@
-//! What a ramdisk may ask: its boot script, lookup and heartbeat; the nonce, the token, reports.
+//! What a ramdisk may ask: its boot script, lookup, heartbeat and inspection; the nonce, the token, reports.
 //!
 //! Everything that arrives here comes from a network that anybody in the machine room may be on. A boot is bound in three
 //! steps: the boot script carries a one-time nonce, the first lookup that presents it binds it to its boot identifier and
@@ -6,6 +6,7 @@
 
 mod boot;
 mod heartbeat;
+mod inspection;
 mod lookup;
 pub(crate) mod reports;
 mod secret;
@@ -20,6 +21,7 @@ use crate::store::StoreError;
 
 pub use boot::{expect_boot, moment};
 pub use heartbeat::heartbeat;
+pub use inspection::{Found, Inspection, inspection};
 pub use lookup::{Lookup, lookup};
 
 /// Who asks, and how.

@@ -9,6 +9,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use ironwright_api::Work;
 use tower::ServiceExt as _;
 use tower_http::services::ServeFile;
 use uuid::Uuid;
@@ -110,6 +111,7 @@ fn write_ramdisk_script(
             .as_deref()
             .filter(|_| api_url.starts_with("https:")),
         boot_mac,
+        inspects: node.work.as_ref().is_some_and(|work| matches!(work.order.work, Work::Inspect)),
         append: &append(&app.settings.boot.kernel_append_params, node),
     })
 }

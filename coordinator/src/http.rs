@@ -14,6 +14,7 @@ pub mod explain;
 pub mod fields;
 pub mod heartbeat;
 pub mod history;
+pub mod inspection;
 pub mod interfaces;
 pub mod inventory;
 mod layers;
@@ -36,6 +37,7 @@ pub mod states;
 mod table;
 pub mod traits;
 pub mod validate;
+pub mod vendor;
 pub mod version;
 pub mod vifs;
 
@@ -93,6 +95,8 @@ fn agent_routes() -> Vec<Route> {
     vec![
         get("/v1/lookup", 1, "a ramdisk asks which node it runs on", lookup::show),
         post("/v1/heartbeat/{node}", 1, "an agent reports", heartbeat::beat).answers(202),
+        post("/v1/continue_inspection", 1, "a ramdisk says what it found", inspection::post)
+            .answers(202),
     ]
 }
 

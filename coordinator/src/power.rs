@@ -13,6 +13,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use ironwright_ipmi::{RawRequest, Reset};
+
 use crate::node::{Node, PowerState};
 
 pub use drivers::Drivers;
@@ -37,6 +39,9 @@ pub enum BmcError {
         /// What is wrong and what to do.
         problem: String,
     },
+    /// The node's driver has no raw commands and no reset.
+    #[error("the node's driver has no vendor commands; use driver ipmi")]
+    NoVendorCommands,
     /// The client's own sentence, which names the BMC's address and what to do.
     #[error(transparent)]
     Client(Box<dyn std::error::Error + Send + Sync>),
@@ -127,6 +132,24 @@ pub struct Performed {
     pub remarks: Vec<String>,
 }
 
+/// What only some BMCs do, on an operator's word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Vendor {
+    /// A command by its numbers, sent once.
+    Raw(RawRequest),
+    /// A reset of the BMC itself.
+    Reset(Reset),
+}
+
+/// What a BMC said to a [`Vendor`] command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VendorReply {
+    /// The data of its answer.
+    Data(Vec<u8>),
+    /// Nothing, as is usual for one that is being reset.
+    Silent,
+}
+
 /// The management controller of one machine.
 pub trait Bmc: Send + Sync + Debug {
     /// Reads the power state.
@@ -135,6 +158,10 @@ pub trait Bmc: Send + Sync + Debug {
     fn perform<'a>(&'a self, commands: &'a [Command]) -> Answer<'a, Performed>;
     /// Reads the boot device and whether it is persistent; none where the BMC cannot say.
     fn boot_device(&self) -> Answer<'_, (Option<BootDevice>, Option<bool>)>;
+    /// Does what only some BMCs do.
+    fn vendor<'a>(&'a self, _command: &'a Vendor) -> Answer<'a, VendorReply> {
+        Box::pin(async { Err(BmcError::NoVendorCommands) })
+    }
 }
 
 /// Finds a node's BMC; does not talk to it.

@@ -177,6 +177,14 @@ pub fn coordinator() -> Result<PathBuf, ArtifactError> {
     cargo::coordinator()
 }
 
+/// The coordinator of these sources, optimised.
+///
+/// # Errors
+/// [`ArtifactError`].
+pub fn coordinator_release() -> Result<PathBuf, ArtifactError> {
+    cargo::coordinator_release()
+}
+
 /// Runs script `name` of `tests/lab/images`, whose inputs are `scripts`, what is in `key`, and the Debian release.
 fn image(
     name: &str,

@@ -13,9 +13,13 @@ use anyhow::Context;
 
 use crate::artifacts::{self, workspace};
 use crate::packages::{self, Set};
+use crate::venv;
+
+/// The release of Ironic that stands beside us, from PyPI.
+const IRONIC: &str = "ironic==39.0.0";
 
 /// What can be measured.
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Subject {
     /// An image to a disk: ours, the Ironic agent's way, qemu-img from the URL, curl and dd
     Image,
@@ -23,6 +27,8 @@ pub enum Subject {
     Memory,
     /// Disks of one machine erased at once and one by one; an overwrite and its proof beside the disk's own speed
     Erase,
+    /// The operator's API beside Ironic's: CPU of lists, rate of enrolments, memory, start
+    Api,
 }
 
 impl Subject {
@@ -31,6 +37,7 @@ impl Subject {
             Self::Image => "image.py",
             Self::Memory => "memory.py",
             Self::Erase => "erase.py",
+            Self::Api => "api.py",
         }
     }
 }
@@ -47,6 +54,30 @@ pub struct Options {
     more: Vec<OsString>,
 }
 
+/// Builds what the script of `subject` needs: its arguments.
+fn inputs(subject: Subject) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
+    let folder = packages::cache_dir().join("bench");
+    if subject == Subject::Api {
+        return Ok(vec![
+            ("--coordinator", artifacts::coordinator_release()?),
+            ("--ironic", venv::install("ironic", IRONIC)?),
+            ("--work", folder.join("api")),
+        ]);
+    }
+    let agent = artifacts::agent()?;
+    let (base, example) = match subject {
+        Subject::Memory => (artifacts::image_full()?, Some("image_memory")),
+        Subject::Erase => (erase::side_by_side().map(|()| PathBuf::new())?, Some("erase_phases")),
+        Subject::Image | Subject::Api => (artifacts::image_full()?, None),
+    };
+    let mut inputs =
+        vec![("--agent", agent), ("--base", base), ("--images", folder.join("images"))];
+    if let Some(example) = example {
+        inputs.push(("--example", artifacts::agent_example(example)?));
+    }
+    Ok(inputs)
+}
+
 /// Sets up what the measurement needs and runs it.
 ///
 /// # Errors
@@ -54,26 +85,12 @@ pub struct Options {
 /// When something cannot be set up or started.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     packages::ensure(Set::Bench).context("installing Debian packages")?;
-    let agent = artifacts::agent()?;
-    let base = match options.subject {
-        Subject::Image | Subject::Memory => artifacts::image_full()?,
-        Subject::Erase => erase::side_by_side().map(|()| PathBuf::new())?,
-    };
     let mut command: Vec<OsString> = vec![
         "python3".into(),
         workspace().join("tests/bench").join(options.subject.script()).into(),
     ];
-    let images = packages::cache_dir().join("bench").join("images");
-    for (name, value) in [("--agent", agent), ("--base", base), ("--images", images)] {
+    for (name, value) in inputs(options.subject)? {
         command.extend([name.into(), value.into()]);
-    }
-    let example = match options.subject {
-        Subject::Image => None,
-        Subject::Memory => Some("image_memory"),
-        Subject::Erase => Some("erase_phases"),
-    };
-    if let Some(example) = example {
-        command.extend(["--example".into(), artifacts::agent_example(example)?.into()]);
     }
     command.extend(options.more.iter().cloned());
     let binary = crate::inside::lab_binary()?;

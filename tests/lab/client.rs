@@ -1,13 +1,13 @@
 //! The real `baremetal` client (python-ironicclient from PyPI), in a virtual environment of its own in the cache.
 #![expect(clippy::print_stdout, reason = "its transcript is what a person reads")]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use serde_json::Value;
 
 use crate::host::Program;
-use crate::packages;
+use crate::venv;
 
 /// The release the tests were written against.
 const RELEASE: &str = "python-ironicclient==6.3.0";
@@ -18,22 +18,7 @@ const RELEASE: &str = "python-ironicclient==6.3.0";
 ///
 /// What `python3 -m venv` or `pip` say.
 pub fn install() -> anyhow::Result<PathBuf> {
-    let home = packages::cache_dir().join("client").join(RELEASE.replace("==", "-"));
-    let program = home.join("bin/baremetal");
-    let done = home.join("installed");
-    if done.exists() {
-        return Ok(program);
-    }
-    println!("installing {RELEASE} into the lab's cache");
-    let venv =
-        |home: &Path| Program::new("python3").args(["-m", "venv", "--clear"]).arg(home).text();
-    venv(&home).context("making a virtual environment for the baremetal client")?;
-    Program::new(home.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check", RELEASE])
-        .text()
-        .context("installing the baremetal client")?;
-    std::fs::write(&done, RELEASE)?;
-    Ok(program)
+    Ok(venv::install("client", RELEASE)?.join("bin/baremetal"))
 }
 
 /// What a command printed and how it ended.

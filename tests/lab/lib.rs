@@ -26,6 +26,7 @@ pub mod runs;
 pub mod serial;
 pub mod test_runner;
 pub mod up;
+pub mod venv;
 
 pub use lab::{Lab, LabSpec};
 pub use machine::{Bus, DiskSpec, Firmware, Machine, Spec};

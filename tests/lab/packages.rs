@@ -78,7 +78,7 @@ impl Set {
             Self::All => [lab.as_slice(), &ramdisk, &images].concat(),
             Self::Bench => [
                 images.as_slice(),
-                &["nginx-light", "curl", "openssl", "python3", "qemu-block-extra"],
+                &["nginx-light", "curl", "openssl", "python3", "python3-venv", "qemu-block-extra"],
             ]
             .concat(),
         };

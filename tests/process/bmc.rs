@@ -64,3 +64,33 @@ async fn a_right_password_makes_the_node_manageable() {
     let node = stage.ask("manage", "manageable").await;
     assert_eq!((node.power_state.as_deref(), node.last_error), (Some("power off"), None));
 }
+
+#[tokio::test]
+async fn a_raw_command_reaches_the_bmc_and_its_answer_the_operator() {
+    let bmc = bmc().await;
+    let stage = with_bmc(&bmc, "labpassword").await;
+    let call = async |method: &str, arguments: serde_json::Value| {
+        let path = format!("/v1/nodes/{}/vendor_passthru?method={method}", stage.node);
+        stage.api.send(axum::http::Method::POST, &path, Some(&arguments)).await
+    };
+    // Get Device ID, as the lab's BMC answers it.
+    let answer = call("send_raw", json!({"raw_bytes": "0x06 0x01"})).await.unwrap();
+    let id = "0x20 0x01 0x01 0x00 0x02 0x80 0x00 0x00 0x00 0x01 0x00";
+    assert_eq!(answer["ironwright"]["reply"], id);
+    // Set System Boot Options needs more than user privilege.
+    let boot = json!({"raw_bytes": "0x00 0x08 5 0xe0 0x08 0 0 0"});
+    assert_eq!(call("send_raw", boot).await.unwrap()["ironwright"]["reply"], "");
+    let read = call("send_raw", json!({"raw_bytes": "0x00 0x09 5 0 0"})).await.unwrap();
+    assert_eq!(read["ironwright"]["reply"], "0x01 0x05 0xe0 0x08 0x00 0x00 0x00");
+
+    // The lab's BMC has no reset: its refusal is what the operator reads.
+    let refused = call("bmc_reset", json!({"warm": false})).await.unwrap_err().to_string();
+    assert!(refused.contains("refuses cold reset (completion code 0xc1"), "{refused}");
+    let history = stage.history().await.join("\n");
+    assert!(history.contains("raw command 0x00 0x08 with 6 data bytes: done"), "{history}");
+    assert!(!history.contains("0xe0"), "data may be secret: {history}");
+    assert_eq!(
+        bmc.counters().opened.load(Ordering::Relaxed),
+        bmc.counters().closed.load(Ordering::Relaxed)
+    );
+}

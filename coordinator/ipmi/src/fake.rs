@@ -364,7 +364,8 @@ impl State {
             (6, 0x3c, _) => vec![0],
             (6, 0x01, _) => vec![0, 0x20, 1, 2, 0x31, 2, 0, 0x7c, 0x2a, 0, 1, 0],
             (0, 0x01, _) => vec![0, u8::from(self.on), 0, 0],
-            (0, _, _) if *level < 3 => vec![0xd4],
+            (0, _, _) | (6, 0x02 | 0x03, _) if *level < 3 => vec![0xd4],
+            (6, 0x02 | 0x03, _) => vec![0],
             (0, 0x02, [order]) => {
                 self.on = *order != 0 && *order != 5;
                 vec![0]

@@ -8,6 +8,7 @@ use crate::auth::Suite;
 use crate::command::{BootDevice, BootFlags, Control};
 use crate::error::IpmiError;
 use crate::fake::{Fake, Fault, PASSWORD, Setup};
+use crate::raw::{RAW_DATA_MAX, RawRequest, Reset, Resetting};
 use crate::session::Session;
 use crate::target::{Limits, Privilege, Target};
 use crate::wire::Payload;
@@ -95,6 +96,51 @@ async fn privilege_is_raised_once_and_only_when_needed() {
             (6, CLOSE, close),
         ]
     );
+}
+
+fn raw(net_fn: u8, command: u8, data: &[u8]) -> RawRequest {
+    RawRequest::new(net_fn, command, data.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_raw_command_is_raised_sent_once_and_answered_with_its_data() {
+    let fake = Fake::with(Fault::None).await;
+    let mut session = open(&fake).await.unwrap();
+    let id = session.raw(&raw(6, 0x01, &[])).await.unwrap();
+    assert_eq!(id, [0x20, 1, 2, 0x31, 2, 0, 0x7c, 0x2a, 0, 1, 0]);
+    session.raw(&raw(0, 0x08, &[5, 0xe0, 0x08, 0, 0, 0])).await.unwrap();
+    assert_eq!(session.raw(&raw(0, 0x09, &[5, 0, 0])).await.unwrap(), [1, 5, 0xe0, 0x08, 0, 0, 0]);
+    let error = session.raw(&raw(0x30, 0x70, &[0xaa; RAW_DATA_MAX])).await.unwrap_err();
+    assert!(matches!(error, IpmiError::Completion { code: 0xc1, .. }), "{error}");
+    session.close().await.unwrap();
+    let sent: Vec<_> = fake.commands().into_iter().map(|c| (c.net_fn, c.number)).collect();
+    assert_eq!(sent, [(6, 0x3b), (6, 1), (0, 8), (0, 9), (0x30, 0x70), (6, CLOSE)]);
+    assert_eq!(fake.commands()[4].body, [0xaa; RAW_DATA_MAX]);
+}
+
+#[tokio::test]
+async fn a_raw_command_without_an_answer_is_not_repeated_and_a_reset_without_one_is_no_failure() {
+    for (number, reset) in [(0x02, Reset::Cold), (0x03, Reset::Warm)] {
+        let fake = Fake::with(Fault::Silent(number)).await;
+        let mut session = Session::open(&fake.target(), &brief()).await.unwrap();
+        let error = session.raw(&raw(6, number, &[])).await.unwrap_err();
+        assert!(matches!(error, IpmiError::NoAnswer { sent: 1, .. }), "{error}");
+        assert_eq!(session.reset(reset).await.unwrap(), Resetting::Silent);
+        session.close().await.unwrap();
+        let came = fake.commands().iter().filter(|c| (c.net_fn, c.number) == (6, number)).count();
+        assert_eq!(came, 2, "each once");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_is_sent_again_only_where_the_bmc_says_that_it_did_not_begin() {
+    for (code, agrees) in [(0xc0, true), (0xd2, true), (0xc3, false), (0xce, false)] {
+        let fake = Fake::with(Fault::Completes(6, 0x02, code, 1)).await;
+        let mut session = open(&fake).await.unwrap();
+        let answer = session.reset(Reset::Cold).await;
+        assert_eq!(answer.is_ok_and(|said| said == Resetting::Agreed), agrees, "{code:#x}");
+        session.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! An asynchronous client for IPMI 2.0 over LAN (RMCP+): chassis power, boot device, identify.
+//! An asynchronous client for IPMI 2.0 over LAN (RMCP+): chassis power, boot device, identify, raw commands.
 //!
 //! It speaks cipher suites 17 and 3 only, authenticated and encrypted, each session on a socket of its own, and
 //! knows nothing of nodes, pacing or stores: how often a BMC may be asked is the caller's rule.
@@ -28,6 +28,7 @@ mod fault_tests;
 mod handshake;
 mod message;
 mod rakp;
+mod raw;
 mod session;
 mod status;
 mod target;
@@ -38,5 +39,6 @@ mod wire;
 pub use auth::Suite;
 pub use command::{BootDevice, BootFlags, BootOptions, Control, DeviceId};
 pub use error::IpmiError;
+pub use raw::{RAW_DATA_MAX, RawError, RawRequest, Reset, Resetting};
 pub use session::Session;
 pub use target::{Limits, Privilege, Target};

@@ -26,10 +26,19 @@ const BUSY_MAX: u32 = 5;
 /// rqSeq has six bits.
 const REQUEST_SEQUENCES: u8 = 64;
 
+/// How often a command may reach the BMC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sending {
+    /// Sent again when no answer comes.
+    UntilAnswered,
+    /// Sent once.
+    Once,
+}
+
 /// A session with one BMC. Call [`Session::close`] at the end; a dropped session sends a close without waiting.
 ///
 /// A command that the BMC executed but whose answer was lost is sent again: over UDP no command happens exactly
-/// once. Every command here leads to the same state when repeated.
+/// once. Every command here leads to the same state when repeated, but raw ones and resets: those are sent once.
 pub struct Session {
     transport: Transport,
     keys: Keys,
@@ -102,8 +111,14 @@ impl Session {
     ///
     /// [`IpmiError::Completion`] where the BMC refuses to close it.
     pub async fn close(mut self) -> Result<(), IpmiError> {
-        let answer =
-            self.send(CLOSE, &self.id.to_le_bytes(), 2 * self.transport.limits.reply).await;
+        let answer = self
+            .send(
+                CLOSE,
+                &self.id.to_le_bytes(),
+                2 * self.transport.limits.reply,
+                Sending::UntilAnswered,
+            )
+            .await;
         match answer {
             // No time was left to send it: `drop` does.
             Err(IpmiError::OutOfTime { .. }) => Ok(()),
@@ -129,14 +144,27 @@ impl Session {
         command: Command,
         body: &[u8],
     ) -> Result<Vec<u8>, IpmiError> {
+        self.repeat(command, body, Sending::UntilAnswered).await
+    }
+
+    async fn repeat(
+        &mut self,
+        command: Command,
+        body: &[u8],
+        sending: Sending,
+    ) -> Result<Vec<u8>, IpmiError> {
         let mut pause = self.transport.limits.busy;
         let mut tries = 1;
         loop {
-            let reply = self.send(command, body, self.transport.limits.message).await?;
+            let reply = self.send(command, body, self.transport.limits.message, sending).await?;
             if reply.code == 0 {
                 return Ok(reply.body);
             }
-            let again = status::is_busy(reply.code) && tries < BUSY_MAX;
+            let undone = match sending {
+                Sending::UntilAnswered => status::is_busy(reply.code),
+                Sending::Once => status::is_untouched(reply.code),
+            };
+            let again = undone && tries < BUSY_MAX;
             if !again || !self.transport.pause(pause).await {
                 return Err(self.refused(command, reply.code));
             }
@@ -151,11 +179,27 @@ impl Session {
         command: Command,
         body: &[u8],
     ) -> Result<Vec<u8>, IpmiError> {
+        self.raise().await?;
+        self.call(command, body).await
+    }
+
+    /// As [`Self::call_privileged`], for what must not happen twice: it is sent again only where the BMC says that it was too
+    /// busy for it.
+    pub(crate) async fn call_once(
+        &mut self,
+        command: Command,
+        body: &[u8],
+    ) -> Result<Vec<u8>, IpmiError> {
+        self.raise().await?;
+        self.repeat(command, body, Sending::Once).await
+    }
+
+    async fn raise(&mut self) -> Result<(), IpmiError> {
         if !self.raised && self.privilege > Privilege::User {
             self.call(SET_PRIVILEGE, &[self.privilege.code()]).await?;
             self.raised = true;
         }
-        self.call(command, body).await
+        Ok(())
     }
 
     /// One command and its reply, whatever the completion code.
@@ -164,12 +208,13 @@ impl Session {
         command: Command,
         body: &[u8],
         allowed: Duration,
+        sending: Sending,
     ) -> Result<Reply, IpmiError> {
         self.request = (self.request + 1) % REQUEST_SEQUENCES;
         let request = self.request;
         let message = message::request(command, request, body);
         let Self { transport, keys, id, sequence, window, .. } = self;
-        let encode = || {
+        let mut encode = || {
             *sequence += 1;
             wire::seal(keys, *id, *sequence, rand::random(), &message)
         };
@@ -179,7 +224,13 @@ impl Session {
             Some(reply) => Verdict::Done(reply),
             None => Verdict::Ignore,
         };
-        match transport.exchange(command.name, allowed, encode, judge).await {
+        let ended = match sending {
+            Sending::UntilAnswered => {
+                transport.exchange(command.name, allowed, encode, judge).await
+            }
+            Sending::Once => transport.exchange_once(command.name, allowed, &encode(), judge).await,
+        };
+        match ended {
             Ok(reply) => Ok(reply),
             Err(Ended::Error(error)) => Err(error),
             Err(Ended::Unproven) => Err(self.violation("an unauthenticated reply".to_owned())),

@@ -60,6 +60,11 @@ pub(crate) fn completion(code: u8) -> &'static str {
     }
 }
 
+/// Whether the BMC says that it did not begin: busy, starting. After a timeout or without a response it may have.
+pub(crate) fn is_untouched(completion: u8) -> bool {
+    matches!(completion, 0xc0 | 0xd2)
+}
+
 /// Whether the same command may succeed a moment later: busy, timed out, no response to give, starting.
 pub(crate) fn is_busy(completion: u8) -> bool {
     matches!(completion, 0xc0 | 0xc3 | 0xce | 0xd2)

@@ -116,6 +116,34 @@ impl Transport {
         Err(IpmiError::NoAnswer { address, message, waited, sent }.into())
     }
 
+    /// As [`Self::exchange`], but sends once: for what must not happen twice.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::exchange`]. After [`IpmiError::NoAnswer`] nobody knows whether it happened.
+    pub(crate) async fn exchange_once<T>(
+        &self,
+        message: &'static str,
+        allowed: Duration,
+        datagram: &[u8],
+        mut judge: impl FnMut(&[u8]) -> Verdict<T>,
+    ) -> Result<T, Ended> {
+        let start = Instant::now();
+        let deadline = self.deadline.min(start + allowed);
+        if start >= deadline {
+            return Err(self.out_of_time(message).into());
+        }
+        self.socket.send(datagram).await.map_err(|source| self.unreachable(source))?;
+        match self.listen(deadline, &mut judge).await? {
+            Verdict::Done(answer) => Ok(answer),
+            Verdict::Unproven => Err(Ended::Unproven),
+            Verdict::Ignore => {
+                let (address, waited) = (self.address.clone(), start.elapsed());
+                Err(IpmiError::NoAnswer { address, message, waited, sent: 1 }.into())
+            }
+        }
+    }
+
     /// Judges datagrams until one is not ignored or `until` has come.
     async fn listen<T>(
         &self,

@@ -59,11 +59,11 @@ pub async fn lookup(app: &App, lookup: &Lookup, peer: Peer) -> Result<LookupRepl
         let sentence = format!("the agent looked the node up from {}", peer.address);
         app.note(uuid, Severity::Info, "boot", sentence).await;
     }
-    Ok(reply(app, &node, token.unwrap_or_else(|| HANDED_OUT.to_owned())))
+    Ok(reply(app, &node, token))
 }
 
 /// The node, if it exists and may be looked up now.
-async fn find(app: &App, lookup: &Lookup) -> Result<Uuid, AgentError> {
+pub(super) async fn find(app: &App, lookup: &Lookup) -> Result<Uuid, AgentError> {
     if lookup.addresses.is_empty() && lookup.node_uuid.is_none() {
         return Err(AgentError::Invalid("a lookup needs addresses or node_uuid".to_owned()));
     }
@@ -83,7 +83,7 @@ async fn find(app: &App, lookup: &Lookup) -> Result<Uuid, AgentError> {
     }
 }
 
-fn not_found(lookup: &Lookup) -> AgentError {
+pub(super) fn not_found(lookup: &Lookup) -> AgentError {
     AgentError::NotFound(match lookup.node_uuid {
         Some(uuid) => uuid.to_string(),
         None => format!("with addresses {}", lookup.addresses.join(",")),
@@ -91,7 +91,11 @@ fn not_found(lookup: &Lookup) -> AgentError {
 }
 
 /// Decides on the token: a fresh one, or none because this boot's agent already used its own.
-fn grant(node: &mut Node, lookup: &Lookup, peer: Peer) -> Result<Option<String>, AgentError> {
+pub(super) fn grant(
+    node: &mut Node,
+    lookup: &Lookup,
+    peer: Peer,
+) -> Result<Option<String>, AgentError> {
     let allowed = node.provision_state.allows_lookup();
     let Some(work) = node.work.as_mut().filter(|_| allowed) else { return Err(not_found(lookup)) };
     let (Some(nonce), Some(boot_id)) = (&lookup.nonce, lookup.boot_id) else {
@@ -127,8 +131,8 @@ fn grant(node: &mut Node, lookup: &Lookup, peer: Peer) -> Result<Option<String>,
 }
 
 /// The agent gets everything it needs in its order, so `instance_info` and `driver_internal_info`, which hold secrets, stay
-/// here.
-fn reply(app: &App, node: &Node, token: String) -> LookupReply {
+/// here. No token: it was handed out before.
+pub(super) fn reply(app: &App, node: &Node, token: Option<String>) -> LookupReply {
     LookupReply {
         node: LookupNode {
             uuid: node.uuid,
@@ -139,7 +143,7 @@ fn reply(app: &App, node: &Node, token: String) -> LookupReply {
         },
         config: LookupConfig {
             heartbeat_timeout: HEARTBEAT_TIMEOUT_S,
-            agent_token: Some(token),
+            agent_token: Some(token.unwrap_or_else(|| HANDED_OUT.to_owned())),
             agent_token_required: true,
             ironwright: Some(Native {
                 protocol: PROTOCOL,

@@ -42,6 +42,8 @@ pub struct Ramdisk<'a> {
     pub certificate_sha256: Option<&'a str>,
     /// MAC address of the NIC that booted, in the form `52-54-00-…`.
     pub boot_mac: &'a str,
+    /// Whether the machine is inspected: then a ramdisk of Ironic's is told where to post what it found.
+    pub inspects: bool,
     /// Further kernel parameters.
     pub append: &'a str,
 }
@@ -129,10 +131,14 @@ fn retry(script: &mut String, command: &str, gave_up: &str) {
 }
 
 fn command_line(boot: &Ramdisk<'_>) -> Result<String, ScriptError> {
-    let mut words = vec![
-        "initrd=initrd".to_owned(),
-        format!("ipa-api-url={}", address(boot.api_url)?.trim_end_matches('/')),
-    ];
+    let api_url = address(boot.api_url)?;
+    let api_url = api_url.trim_end_matches('/');
+    let mut words = vec!["initrd=initrd".to_owned(), format!("ipa-api-url={api_url}")];
+    if let Some(nonce) = boot.nonce.filter(|_| boot.inspects) {
+        words.push(format!(
+            "ipa-inspection-callback-url={api_url}/v1/continue_inspection?nonce={nonce}"
+        ));
+    }
     for (key, value) in
         [("ironwright.nonce", boot.nonce), ("ironwright.tls", boot.certificate_sha256)]
     {
@@ -195,6 +201,7 @@ mod tests {
             nonce: Some("00ff"),
             certificate_sha256: Some("abcd"),
             boot_mac: "52-54-00-00-10-02",
+            inspects: false,
             append: "console=ttyS0  quiet",
         }
     }
@@ -222,6 +229,16 @@ mod tests {
     fn over_plain_http_no_certificate_is_named() {
         let script = ramdisk(&Ramdisk { certificate_sha256: None, nonce: None, ..boot() }).unwrap();
         assert!(!script.contains("ironwright.tls") && !script.contains("nonce"), "{script}");
+    }
+
+    #[test]
+    fn a_machine_that_is_inspected_is_told_where_to_post_and_with_which_nonce() {
+        let script = ramdisk(&Ramdisk { inspects: true, ..boot() }).unwrap();
+        let url = " ipa-inspection-callback-url=https://172.22.0.1:6387/v1/continue_inspection?nonce=00ff ";
+        assert!(script.contains(url), "{script}");
+        for boot in [boot(), Ramdisk { inspects: true, nonce: None, ..boot() }] {
+            assert!(!ramdisk(&boot).unwrap().contains("continue_inspection"));
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What only some interfaces of a node do: RAID, boot mode, console, indicators, virtual media, vendor methods. A `fake`
+//! What only some interfaces of a node do: RAID, boot mode, console, indicators, virtual media. A `fake`
 //! interface records it; every other one answers as a disabled interface does in Ironic. Lists are empty, never an error.
 
 use axum::Json;
@@ -260,30 +260,4 @@ pub async fn vmedia(
 ) -> Result<StatusCode, ApiError> {
     let node = find(&app, &ident).await?;
     Err(unsupported(&node, "virtual media"))
-}
-
-/// `GET …/vendor_passthru/methods`: there are none.
-///
-/// # Errors
-///
-/// 404.
-pub async fn vendor_methods(
-    State(app): State<App>,
-    Path(ident): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    find(&app, &ident).await?;
-    Ok(Json(json!({})))
-}
-
-/// Any `…/vendor_passthru`.
-///
-/// # Errors
-///
-/// 400, 404.
-pub async fn vendor(
-    State(app): State<App>,
-    Path(path): Path<Vec<(String, String)>>,
-) -> Result<StatusCode, ApiError> {
-    let node = find(&app, first(&path)).await?;
-    Err(unsupported(&node, "vendor passthru"))
 }

@@ -1,8 +1,9 @@
 //! `openapi.json`: the operator's API at its newest microversion, made from the table of routes.
 
+mod answer;
+
 use serde_json::{Map, Value, json};
 
-use super::fields::{self, Field};
 use super::records::Resource;
 use super::records::rules::Form;
 use super::route::{Input, Route};
@@ -16,7 +17,7 @@ pub fn document(table: &[Route]) -> Value {
         let path = paths.entry(route.path.clone()).or_insert_with(|| json!({}));
         path[route.method.to_lowercase()] = operation(route);
     }
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Ironwright: the Bare Metal API of OpenStack Ironic",
@@ -47,21 +48,15 @@ pub fn document(table: &[Route]) -> Value {
                         },
                     },
                 },
-                "Node": shown(fields::NODE),
-                "Port": shown(fields::PORT),
             },
             "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
         },
         "security": [{}, {"basic": []}],
-    })
-}
-
-fn shown(table: &[Field]) -> Value {
-    let properties: Map<String, Value> = table
-        .iter()
-        .map(|field| (field.0.to_owned(), json!({"x-since": since(field.1)})))
-        .collect();
-    json!({"type": "object", "properties": properties})
+    });
+    if let Some(schemas) = document["components"]["schemas"].as_object_mut() {
+        schemas.extend(answer::schemas());
+    }
+    document
 }
 
 fn since(minor: u16) -> String {
@@ -86,7 +81,7 @@ fn operation(route: &Route) -> Value {
         202 | 204 => json!({"description": "Taken."}),
         _ => json!({
             "description": "Done.",
-            "content": {"application/json": {"schema": {"type": "object"}}},
+            "content": {"application/json": {"schema": answer::body(route.output)}},
         }),
     };
     let mut operation = json!({
@@ -165,6 +160,74 @@ mod tests {
             kept == found,
             "coordinator/openapi.json is stale: run the tests once with IRONWRIGHT_WRITE_OPENAPI=1 and commit it"
         );
+    }
+
+    /// Whether `value` is what `schema` says; the words of a schema that are used here.
+    fn fits(schema: &Value, value: &Value, all: &Value) -> bool {
+        if let Some(name) = schema["$ref"].as_str() {
+            let pointer = name.trim_start_matches('#');
+            return fits(all.pointer(pointer).unwrap(), value, all);
+        }
+        let kind = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(_) => "integer",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        let said = &schema["type"];
+        let one_of = |kinds: &Vec<Value>| kinds.iter().any(|known| known == kind);
+        let typed = said.is_null() || said == kind || said.as_array().is_some_and(one_of);
+        let listed = schema["enum"].as_array().is_none_or(|known| known.contains(value));
+        let required = schema["required"].as_array().into_iter().flatten();
+        let whole = required.into_iter().all(|key| value.get(key.as_str().unwrap()).is_some());
+        let fields = value.as_object().into_iter().flatten();
+        // Every field of an answer must be in the document.
+        let known = fields.into_iter().all(|(key, field)| match schema.get("properties") {
+            Some(properties) => properties.get(key).is_some_and(|schema| fits(schema, field, all)),
+            None => true,
+        });
+        let items = value.as_array().into_iter().flatten();
+        typed
+            && listed
+            && whole
+            && known
+            && items.into_iter().all(|item| fits(&schema["items"], item, all))
+    }
+
+    #[test]
+    fn answers_are_what_the_document_says() {
+        use crate::http::representation::{self, Shape};
+        use crate::node::{ProvisionState, sample};
+
+        let document = document(&operator_table());
+        let shape = Shape { version: MAX, fields: None, base: "http://h:6385", conductor: "c0" };
+        let plain = crate::node::attributes::blank(
+            uuid::Uuid::now_v7(),
+            ProvisionState::Enroll,
+            jiff::Timestamp::UNIX_EPOCH,
+        );
+        let nodes = [sample::node(), plain].map(|node| representation::node(&node, &shape));
+        let port = representation::port(&sample::port(), &shape);
+        for (schema, answer) in [
+            ("Nodes", json!({"nodes": nodes, "next": "http://h:6385/v1/nodes?limit=2"})),
+            ("Ports", json!({"ports": [port]})),
+            ("Node", json!({"links": []})),
+        ] {
+            let schema = &document["components"]["schemas"][schema];
+            assert!(fits(schema, &answer, &document), "{answer:#}");
+        }
+        for (field, wrong) in
+            [("power_state", json!("on")), ("traits", json!("a")), ("x", json!(1))]
+        {
+            let mut answer = nodes[0].clone();
+            answer[field] = wrong;
+            assert!(
+                !fits(&document["components"]["schemas"]["Node"], &answer, &document),
+                "{field}"
+            );
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::version::{MAX, MIN, Version};
 use crate::app::App;
 
 /// Resources with links in the version document, and the first `1.N` that shows them.
-const RESOURCES: [(&str, u16); 15] = [
+const RESOURCES: [(&str, u16); 16] = [
     ("chassis", 1),
     ("nodes", 1),
     ("ports", 1),
@@ -26,6 +26,7 @@ const RESOURCES: [(&str, u16); 15] = [
     ("events", 54),
     ("deploy_templates", 55),
     ("shards", 82),
+    ("continue_inspection", 84),
     ("runbooks", 92),
     ("inspection_rules", 96),
 ];

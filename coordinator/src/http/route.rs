@@ -28,6 +28,21 @@ pub enum Input {
     Record(&'static Resource),
 }
 
+/// What the body of a successful answer is.
+#[derive(Debug, Clone, Copy)]
+pub enum Output {
+    /// Some object, or nothing where the status says so.
+    Object,
+    /// A node.
+    Node,
+    /// A list of nodes.
+    Nodes,
+    /// A port.
+    Port,
+    /// A list of ports.
+    Ports,
+}
+
 /// One method of one path.
 #[derive(Debug)]
 pub struct Route {
@@ -43,6 +58,8 @@ pub struct Route {
     pub success: u16,
     /// The body.
     pub input: Input,
+    /// The body of the answer.
+    pub output: Output,
     /// The query's parameters and the first `1.N` that takes each; none: not said.
     pub query: Vec<(&'static str, u16)>,
     service: MethodRouter<App>,
@@ -70,7 +87,8 @@ impl Route {
         };
         let service = on(filter, handler);
         let query = Vec::new();
-        Self { method: name, path: path.into(), since, summary, success, input, query, service }
+        let (path, output) = (path.into(), Output::Object);
+        Self { method: name, path, since, summary, success, input, output, query, service }
     }
 
     /// With another status of success.
@@ -83,6 +101,12 @@ impl Route {
     #[must_use]
     pub fn takes(self, input: Input) -> Self {
         Self { input, ..self }
+    }
+
+    /// With another kind of answer.
+    #[must_use]
+    pub fn gives(self, output: Output) -> Self {
+        Self { output, ..self }
     }
 
     /// With these parameters of the query.

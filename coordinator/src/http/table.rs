@@ -5,11 +5,11 @@ use axum::extract::{Path, State};
 use super::error::ApiError;
 use super::records::{self, Ask, Resource};
 use super::request::Body;
-use super::route::{Input, Route, delete, get, patch, post, put};
+use super::route::{Input, Output, Route, delete, get, patch, post, put};
 use super::{
     allocations, certificates, conductors, drivers, evidence, explain, history, interfaces,
     inventory, maintenance, management, nodes, plan, ports, progress, root, shards, states, traits,
-    validate, vifs,
+    validate, vendor, vifs,
 };
 use crate::app::App;
 use crate::store::RecordKind;
@@ -43,13 +43,17 @@ fn node_routes() -> Vec<Route> {
     let node = "/v1/nodes/{node}";
     let lists = &nodes::PARAMETERS;
     vec![
-        get("/v1/nodes", 1, "list nodes", nodes::plain).asks(lists),
-        post("/v1/nodes", 1, "enrol a node", nodes::create),
-        get("/v1/nodes/detail", 1, "list whole nodes", nodes::detailed).asks(lists),
+        get("/v1/nodes", 1, "list nodes", nodes::plain).asks(lists).gives(Output::Nodes),
+        post("/v1/nodes", 1, "enrol a node", nodes::create).gives(Output::Node),
+        get("/v1/nodes/detail", 1, "list whole nodes", nodes::detailed)
+            .asks(lists)
+            .gives(Output::Nodes),
         get("/v1/nodes/validate", 1, "check the node that the query names", validate::by_query)
             .asks(&[("node", 1), ("node_uuid", 1)]),
-        get(node, 1, "show a node", nodes::show).asks(&[("fields", 8)]),
-        patch(node, 1, "change a node", nodes::change).asks(&[("reset_interfaces", 45)]),
+        get(node, 1, "show a node", nodes::show).asks(&[("fields", 8)]).gives(Output::Node),
+        patch(node, 1, "change a node", nodes::change)
+            .asks(&[("reset_interfaces", 45)])
+            .gives(Output::Node),
         delete(node, 1, "delete a node", nodes::delete),
         get(format!("{node}/validate"), 1, "check everything a deploy needs", validate::by_ident),
         put(format!("{node}/maintenance"), 1, "switch maintenance on", maintenance::set)
@@ -105,9 +109,12 @@ fn node_part_routes() -> Vec<Route> {
     use records::resources as of;
     let at = |path: &str| format!("/v1/nodes/{{node}}/{path}");
     let mut table = vec![
-        get(at("ports"), 1, "list a node's ports", ports::of_node).asks(&ports::PARAMETERS),
+        get(at("ports"), 1, "list a node's ports", ports::of_node)
+            .asks(&ports::PARAMETERS)
+            .gives(Output::Ports),
         get(at("ports/detail"), 1, "list a node's whole ports", ports::of_node_detailed)
-            .asks(&ports::PARAMETERS),
+            .asks(&ports::PARAMETERS)
+            .gives(Output::Ports),
         get(at("traits"), 37, "list traits", traits::list),
         put(at("traits"), 37, "replace all traits", traits::replace).answers(204),
         delete(at("traits"), 37, "remove all traits", traits::clear),
@@ -129,7 +136,7 @@ fn node_part_routes() -> Vec<Route> {
         get(at("inventory"), 81, "show what the last inspection found", inventory::show),
         get(at("allocation"), 52, "show a node's allocation", allocations::of_node),
         delete(at("allocation"), 52, "end a node's allocation", allocations::delete_of_node),
-        get(at("vendor_passthru/methods"), 1, "list vendor methods", interfaces::vendor_methods),
+        get(at("vendor_passthru/methods"), 1, "list vendor methods", vendor::methods),
         get(at("volume"), 32, "links to a node's volumes", root::node_volume),
     ];
     for (path, since, resource) in [
@@ -145,11 +152,13 @@ fn node_part_routes() -> Vec<Route> {
     }
     for path in ["vendor_passthru", "vendor_passthru/{method}"] {
         table.extend([
-            get(at(path), 1, "call a vendor method", interfaces::vendor),
-            post(at(path), 1, "call a vendor method", interfaces::vendor).takes(Input::Optional),
-            put(at(path), 1, "call a vendor method", interfaces::vendor).takes(Input::Optional),
-            patch(at(path), 1, "call a vendor method", interfaces::vendor).takes(Input::Optional),
-            delete(at(path), 1, "call a vendor method", interfaces::vendor),
+            get(at(path), 1, "call a vendor method", vendor::call),
+            post(at(path), 1, "call a vendor method", vendor::call)
+                .takes(Input::Optional)
+                .answers(202),
+            put(at(path), 1, "call a vendor method", vendor::call).takes(Input::Optional),
+            patch(at(path), 1, "call a vendor method", vendor::call).takes(Input::Optional),
+            delete(at(path), 1, "call a vendor method", vendor::call),
         ]);
     }
     table
@@ -172,16 +181,23 @@ fn our_routes() -> Vec<Route> {
 fn other_routes() -> Vec<Route> {
     let driver = |path: &str| format!("/v1/drivers/{{driver}}{path}");
     vec![
-        get("/v1/ports", 1, "list ports", ports::list).asks(&ports::PARAMETERS),
-        post("/v1/ports", 1, "add a port", ports::create),
-        get("/v1/ports/detail", 1, "list whole ports", ports::detailed).asks(&ports::PARAMETERS),
-        get("/v1/ports/{port}", 1, "show a port", ports::show).asks(&[("fields", 8)]),
-        patch("/v1/ports/{port}", 1, "change a port", ports::change),
+        get("/v1/ports", 1, "list ports", ports::list)
+            .asks(&ports::PARAMETERS)
+            .gives(Output::Ports),
+        post("/v1/ports", 1, "add a port", ports::create).gives(Output::Port),
+        get("/v1/ports/detail", 1, "list whole ports", ports::detailed)
+            .asks(&ports::PARAMETERS)
+            .gives(Output::Ports),
+        get("/v1/ports/{port}", 1, "show a port", ports::show)
+            .asks(&[("fields", 8)])
+            .gives(Output::Port),
+        patch("/v1/ports/{port}", 1, "change a port", ports::change).gives(Output::Port),
         delete("/v1/ports/{port}", 1, "delete a port", ports::delete),
         get("/v1/portgroups/{ident}/ports", 24, "list a group's ports", ports::of_group)
             .asks(&ports::PARAMETERS),
         get("/v1/chassis/{ident}/nodes", 1, "list a chassis's nodes", nodes::of_chassis)
-            .asks(&nodes::PARAMETERS),
+            .asks(&nodes::PARAMETERS)
+            .gives(Output::Nodes),
         get("/v1/drivers", 1, "list hardware types", drivers::list).asks(&drivers::PARAMETERS),
         get(
             "/v1/drivers/properties",

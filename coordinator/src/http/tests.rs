@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod inspection;
 mod lifecycle;
 mod parts;
 mod records;

@@ -56,7 +56,7 @@ pub const HARDWARE_TYPES: [HardwareType; 2] = [
             ("raid", &["no-raid", "agent"]),
             ("rescue", &["no-rescue"]),
             ("storage", &["noop"]),
-            ("vendor", &["no-vendor"]),
+            ("vendor", &["ipmitool", "no-vendor"]),
         ],
         properties: IPMI_PROPERTIES,
     },

@@ -9,11 +9,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ironwright_ipmi::{IpmiError, Limits, Session, Suite, Target};
+use ironwright_ipmi::{IpmiError, Limits, Resetting, Session, Suite, Target};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::{Answer, Bmc, BmcError, BootDevice, Command, Performed};
+use super::{Answer, Bmc, BmcError, BootDevice, Command, Performed, Vendor, VendorReply};
 use crate::node::{Node, PowerState};
 use crate::settings::Settings;
 
@@ -187,6 +187,22 @@ impl Bmc for IpmiBmc {
             let options = self.session(Limits::default().total, read).await?;
             let device = options.device.and_then(action::named);
             Ok((device, device.map(|_| options.flags.persistent)))
+        })
+    }
+
+    fn vendor<'a>(&'a self, command: &'a Vendor) -> Answer<'a, VendorReply> {
+        Box::pin(async move {
+            let send = async |session: &mut Session| {
+                Ok(match command {
+                    Vendor::Raw(request) => VendorReply::Data(session.raw(request).await?),
+                    Vendor::Reset(reset) => match session.reset(*reset).await? {
+                        Resetting::Agreed => VendorReply::Data(Vec::new()),
+                        Resetting::Silent => VendorReply::Silent,
+                    },
+                })
+            };
+            // Not tried again: nobody knows whether it may happen twice.
+            Ok(self.session(Limits::default().total, send).await?)
         })
     }
 }

@@ -27,6 +27,12 @@ pub(super) fn coordinator() -> Result<PathBuf, ArtifactError> {
     executable("ironwright-coordinator", &program.run()?)
 }
 
+/// The coordinator, optimised, for `cargo lab bench`.
+pub(super) fn coordinator_release() -> Result<PathBuf, ArtifactError> {
+    let program = build("ironwright-coordinator").arg("--release");
+    executable("ironwright-coordinator", &program.run()?)
+}
+
 fn build(package: &str) -> Program {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     Program::new(cargo)

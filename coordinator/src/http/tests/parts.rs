@@ -9,7 +9,7 @@ use crate::reconcile;
 #[expect(clippy::too_many_lines, reason = "one table")]
 async fn what_no_interface_does_is_answered_as_by_a_disabled_one_and_lists_are_empty() {
     let client = client();
-    client.node(json!({"name": "n", "driver": "ipmi"})).await;
+    client.node(json!({"name": "n", "driver": "ipmi", "vendor_interface": "no-vendor"})).await;
     for (method, path, body, status, part) in [
         ("GET", "bios", Value::Null, 200, "{\"bios\":[]}"),
         ("GET", "bios/virt", Value::Null, 404, "BIOS setting virt"),
@@ -73,6 +73,38 @@ async fn what_no_interface_does_is_answered_as_by_a_disabled_one_and_lists_are_e
     }
     assert_eq!(client.get("/v1/drivers/ipmi/raid/logical_disk_properties").await.status, 400);
     assert_eq!(client.get("/v1/drivers/ipmi/vendor_passthru/methods").await.json(), json!({}));
+}
+
+#[tokio::test]
+async fn vendor_methods_are_ironic_s_and_wrong_calls_reach_no_bmc() {
+    let client = client();
+    client.node(json!({"name": "n", "driver": "ipmi"})).await;
+    client.node(json!({"name": "fake"})).await;
+    let methods = client.get("/v1/nodes/n/vendor_passthru/methods").await.json();
+    assert_eq!(methods["send_raw"]["http_methods"], json!(["POST"]));
+    assert!(methods["bmc_reset"]["description"].as_str().unwrap().contains("warm"), "{methods}");
+    let raw = json!({"raw_bytes": "0x06 0x01"});
+    for (method, path, body, part) in [
+        ("POST", "n/vendor_passthru", raw.clone(), "Missing mandatory parameter: method"),
+        ("POST", "n/vendor_passthru?method=fly", raw.clone(), "No handler for method fly"),
+        ("POST", "fake/vendor_passthru/send_raw", raw.clone(), "No handler for method send_raw"),
+        ("GET", "n/vendor_passthru?method=send_raw", Value::Null, "does not support HTTP GET"),
+        ("PUT", "n/vendor_passthru/bmc_reset", json!({}), "does not support HTTP PUT"),
+        ("POST", "n/vendor_passthru/send_raw", Value::Null, "raw_bytes (string of bytes)"),
+        ("POST", "n/vendor_passthru/send_raw", json!({"raw_bytes": [6, 1]}), "raw_bytes"),
+        ("POST", "n/vendor_passthru/send_raw", json!({"raw_bytes": "6 x"}), "byte 2 is 'x'"),
+        ("POST", "n/vendor_passthru/send_raw", json!({"raw_bytes": "6 1", "x": 1}), "'x'"),
+        ("POST", "n/vendor_passthru/send_raw", json!([1]), "must be an object"),
+        ("POST", "n/vendor_passthru/bmc_reset", json!({"warm": "perhaps"}), "warm"),
+        ("POST", "n/vendor_passthru/bmc_reset", json!({"cold": true}), "no argument 'cold'"),
+        ("POST", "n/vendor_passthru/send_raw", raw, "ipmi_address"),
+    ] {
+        let answer = client.send(method, &format!("/v1/nodes/{path}"), body).await;
+        assert_eq!(answer.status, 400, "{method} {path} {}", answer.text);
+        assert!(answer.fault().contains(part), "{part}: {}", answer.text);
+    }
+    let nobody = client.send("POST", "/v1/nodes/nobody/vendor_passthru/send_raw", json!({})).await;
+    assert_eq!(nobody.status, 404);
 }
 
 #[tokio::test]

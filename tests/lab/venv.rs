@@ -1,0 +1,32 @@
+//! Python programs from PyPI, each in a virtual environment of its own in the cache.
+#![expect(clippy::print_stdout, reason = "an installation takes long enough to be announced")]
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
+use crate::host::Program;
+use crate::packages;
+
+/// Installs `release` (`name==version`) once, below `kind` in the cache; returns the environment's folder.
+///
+/// # Errors
+///
+/// What `python3 -m venv` or `pip` say.
+pub fn install(kind: &str, release: &str) -> anyhow::Result<PathBuf> {
+    let home = packages::cache_dir().join(kind).join(release.replace("==", "-"));
+    let done = home.join("installed");
+    if done.exists() {
+        return Ok(home);
+    }
+    println!("installing {release} into the lab's cache");
+    let venv =
+        |home: &Path| Program::new("python3").args(["-m", "venv", "--clear"]).arg(home).text();
+    venv(&home).with_context(|| format!("making a virtual environment for {release}"))?;
+    Program::new(home.join("bin/pip"))
+        .args(["install", "--quiet", "--disable-pip-version-check", release])
+        .text()
+        .with_context(|| format!("installing {release}"))?;
+    std::fs::write(&done, release)?;
+    Ok(home)
+}
