@@ -42,7 +42,7 @@ pub mod vifs;
 use axum::{Extension, Router, middleware};
 
 use crate::app::App;
-use crate::boot;
+use crate::{boot, plugins};
 use lookup::Secure;
 use request::Scheme;
 use route::{Route, get, post, router};
@@ -93,6 +93,7 @@ fn agent_routes() -> Vec<Route> {
     vec![
         get("/v1/lookup", 1, "a ramdisk asks which node it runs on", lookup::show),
         post("/v1/heartbeat/{node}", 1, "an agent reports", heartbeat::beat).answers(202),
+        get("/plugins/{sha256}", 1, "a plugin's bundle", plugins::show),
     ]
 }
 
@@ -102,6 +103,7 @@ fn boot_routes() -> Vec<Route> {
         get("/boot/ipxe/{mac}", 1, "a machine's boot script", boot::script_of),
         get("/boot/vmlinuz", 1, "the ramdisk's kernel", boot::kernel),
         get("/boot/initrd", 1, "the ramdisk", boot::ramdisk),
+        get("/boot/plugin-keys", 1, "the trusted keys of plugins", plugins::keys),
     ]
 }
 
