@@ -43,15 +43,29 @@ impl Header {
         &self,
         l1: &[u8],
         file_bytes: Option<u64>,
-        mut sink: impl FnMut(L1Entry) -> Result<(), E>,
+        sink: impl FnMut(L1Entry) -> Result<(), E>,
     ) -> Result<(), E> {
         let need_bytes = usize::try_from(self.l1_bytes()).unwrap_or(usize::MAX);
         let short =
             FormatError::Truncated { region: Region::L1Table, need_bytes, have_bytes: l1.len() };
         let l1 = l1.get(..need_bytes).ok_or(short)?;
+        self.decode_l1_part(0, l1, file_bytes, sink)
+    }
+
+    /// As [`Self::decode_l1`] for `part`, whole entries of the table from entry `first` on.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn decode_l1_part<E: From<FormatError>>(
+        &self,
+        first: u64,
+        part: &[u8],
+        file_bytes: Option<u64>,
+        mut sink: impl FnMut(L1Entry) -> Result<(), E>,
+    ) -> Result<(), E> {
         let coverage = self.l2_coverage_bytes();
-        let mut guest_offset = 0_u64;
-        for entry in l1.chunks_exact(8) {
+        let mut guest_offset = first.saturating_mul(coverage);
+        for entry in part.chunks_exact(8) {
             let host_offset = be_u64(entry, 0, Region::L1Table)? & OFFSET_MASK;
             if host_offset == 0 {
                 let bytes = self.clip(guest_offset, coverage);

@@ -29,6 +29,9 @@ pub(super) struct Args {
     /// The disk or file to write to. What is on it is lost.
     #[arg(long)]
     disk: PathBuf,
+    /// What the image must be; anything else is refused. Without it, what its first bytes say.
+    #[arg(long, value_name = "FORMAT", value_parser = ["raw", "qcow2"])]
+    disk_format: Option<String>,
     /// A file with `user:password` for the image's servers, or the whole value of an Authorization header (`Bearer ...`).
     #[arg(long, value_name = "FILE")]
     auth_file: Option<PathBuf>,
@@ -148,14 +151,14 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         system(std::slice::from_ref(&args.disk)).map_err(|error| Trouble::usage(&error))?;
     let path = system.admit(&args.disk).map_err(|error| Trouble::usage(&error))?;
     let disk = RealDisk::open(path, Access::Write)
-        .map_err(|error| Trouble::new(&error, "unmount the disk and stop what uses it"))?;
+        .map_err(|error| Trouble::new(&error, "name a disk or file that exists and may be written, that is not mounted and that nobody uses"))?;
     let access = access(&args)?;
     let client = tls::image_client(None, Path::new(tls::CA_BUNDLE), &access)
         .map_err(|error| Trouble::new(&error, "check the certificate authorities and the proxy"))?;
     let image = Image {
         urls: args.url.clone(),
         checksum: ordered.clone(),
-        disk_format: None,
+        disk_format: args.disk_format.clone(),
         access: Some(access),
     };
     let http = Http::of(client, &image)
@@ -163,7 +166,7 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
     let request = Request {
         urls: args.url,
         checksum: ordered,
-        disk_format: None,
+        disk_format: args.disk_format,
         readback: args.readback,
         hold: if args.bootable { Hold::BootArea } else { Hold::Nothing },
     };

@@ -37,8 +37,8 @@ pub(super) struct Plan {
     pub(super) items: Vec<Item>,
     /// Guest ranges (offset, bytes) to be zeroed.
     pub(super) zeros: Vec<(u64, u64)>,
-    /// Whether the L1 table is still to be read from the body.
-    pub(super) l1: bool,
+    /// The L1 table is still to be read from the body, from this byte of it on.
+    pub(super) l1: Option<u64>,
     /// L2 tables still to be read from the body.
     pub(super) tables: Vec<Table>,
     /// Tables read ahead, to be compared with the body.
@@ -48,12 +48,12 @@ pub(super) struct Plan {
 impl Plan {
     /// Whether nothing is left to be read.
     pub(super) fn is_done(&self) -> bool {
-        self.items.is_empty() && self.tables.is_empty() && !self.l1
+        self.items.is_empty() && self.tables.is_empty() && self.l1.is_none()
     }
 
     /// Pieces left to be read.
     pub(super) fn pieces(&self) -> usize {
-        self.items.len() + self.tables.len() + usize::from(self.l1)
+        self.items.len() + self.tables.len() + usize::from(self.l1.is_some())
     }
 }
 

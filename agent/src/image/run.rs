@@ -375,7 +375,11 @@ impl Run<'_> {
         let limits = Limits {
             pieces: self.tuning.map_pieces,
             tables: self.tuning.tables,
-            ring_bytes: if plan.l1 || !plan.tables.is_empty() { self.tuning.ring_bytes } else { 0 },
+            ring_bytes: if plan.l1.is_some() || !plan.tables.is_empty() {
+                self.tuning.ring_bytes
+            } else {
+                0
+            },
         };
         let codec = plan.header.map(|header| Codec {
             compression: header.compression,

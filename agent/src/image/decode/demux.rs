@@ -24,6 +24,9 @@ pub(in crate::image) struct Limits {
     pub(in crate::image) ring_bytes: usize,
 }
 
+/// Bytes of the L1 table decoded at once: it may have 32 MiB, and nothing needs it as a whole.
+const L1_PART_BYTES: u64 = 64 << 10;
+
 /// What waits for the lowest offset of the file.
 #[derive(Debug, Clone, Copy)]
 enum Claim {
@@ -46,7 +49,8 @@ pub(in crate::image) struct Demux {
     header: Option<Header>,
     file_bytes: Option<u64>,
     items: BinaryHeap<Reverse<Item>>,
-    l1: bool,
+    /// How much of the L1 table was read; none: nothing of it is to be.
+    l1: Option<u64>,
     tables: BTreeMap<u64, u64>,
     checks: BTreeMap<u64, Check>,
     window: Window,
@@ -101,6 +105,10 @@ impl Demux {
     /// After the last byte: completes what QEMU would complete, and returns what is left for another pass.
     pub(super) fn finish(mut self) -> Result<Plan, Stop> {
         let file_bytes = self.window.end();
+        if let Some(header) = &self.header {
+            // Without a length that was said before, this is known only now.
+            header.check_file(file_bytes)?;
+        }
         while let Some((offset, claim)) = self.next_claim() {
             self.finish_claim(offset, claim, file_bytes)?;
         }
@@ -112,9 +120,9 @@ impl Demux {
 
     /// The claim with the lowest offset; tables before data, so that a table at the same place is seen first.
     fn next_claim(&self) -> Option<(u64, Claim)> {
-        let header = self.header.as_ref().filter(|_| self.l1);
+        let l1 = self.header.as_ref().zip(self.l1);
         let claims = [
-            header.map(|header| (header.l1_offset, Claim::L1)),
+            l1.map(|(header, read)| (header.l1_offset + read, Claim::L1)),
             self.checks.first_key_value().map(|(offset, _)| (*offset, Claim::Check(*offset))),
             self.tables.first_key_value().map(|(host_offset, guest_offset)| {
                 let (host_offset, guest_offset) = (*host_offset, *guest_offset);
@@ -136,8 +144,11 @@ impl Demux {
                 Kind::Compressed => self.compressed(item),
             },
             Claim::L1 => {
-                let Some(header) = self.header else { return Ok(Step::Done) };
-                self.table(header.l1_offset, header.l1_bytes(), claim)
+                let (Some(header), Some(read)) = (self.header, self.l1) else {
+                    return Ok(Step::Done);
+                };
+                let part = L1_PART_BYTES.min(header.l1_bytes() - read);
+                self.table(header.l1_offset + read, part, claim)
             }
             Claim::Table(table) => {
                 let bytes = self.header.map_or(0, |header| header.cluster_bytes);
@@ -230,10 +241,10 @@ impl Demux {
                 }
             }
             (Claim::L1, content) => {
-                self.l1 = false;
+                let read = self.l1.take().unwrap_or_default();
                 match content {
-                    Some(content) => self.read_l1(&content)?,
-                    None => self.late.l1 = true,
+                    Some(content) => self.read_l1(read, &content)?,
+                    None => self.late.l1 = Some(read),
                 }
             }
             (Claim::Table(table), content) => {
@@ -247,9 +258,12 @@ impl Demux {
         Ok(Step::Done)
     }
 
-    fn read_l1(&mut self, content: &[u8]) -> Result<(), Stop> {
+    /// A part of the L1 table, from byte `read` of it on.
+    fn read_l1(&mut self, read: u64, content: &[u8]) -> Result<(), Stop> {
         let Some(header) = self.header else { return Ok(()) };
-        header.decode_l1(content, self.file_bytes, |entry| match entry {
+        let end = read + content.len() as u64;
+        self.l1 = (end < header.l1_bytes()).then_some(end);
+        header.decode_l1_part(read / 8, content, self.file_bytes, |entry| match entry {
             L1Entry::Table(table) => self.add_table(table),
             L1Entry::Zero { guest_offset, bytes } => self.output.zeros(guest_offset, bytes),
         })

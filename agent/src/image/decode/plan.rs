@@ -14,6 +14,8 @@ use crate::image::tuning::Tuning;
 
 /// Requests for tables under way at once.
 const IN_FLIGHT: usize = 8;
+/// Longest L1 table read ahead: half a million entries, for 256 TiB of the usual clusters. Beyond it, it is read piece by piece.
+const L1_BYTES: u64 = 4 << 20;
 /// Longest request that joins several tables, bytes.
 const REQUEST_BYTES: u64 = 1 << 20;
 /// Widest gap between tables that one request spans, bytes.
@@ -45,7 +47,7 @@ pub(in crate::image) async fn plan(
                 }
                 None => None,
             };
-            let late = || Plan { header: Some(header), file_bytes, l1: true, ..Plan::default() };
+            let late = || Plan { header: Some(header), file_bytes, l1: Some(0), ..Plan::default() };
             Ok((header.virtual_bytes, ahead.unwrap_or_else(late)))
         }
     }
@@ -72,6 +74,9 @@ impl Ahead<'_> {
     /// The whole plan; `None` when that needs too many requests or too much memory, or ranges stopped working: then the
     /// image is decoded as it arrives.
     async fn read(&self) -> Result<Option<Plan>, ImageError> {
+        if self.header.l1_bytes() > L1_BYTES {
+            return Ok(None);
+        }
         let mut checks = Vec::new();
         let l1 = match self.l1(&mut checks).await {
             Err(ImageError::Source(SourceError::NoRange { .. })) => return Ok(None),
