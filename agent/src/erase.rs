@@ -6,7 +6,7 @@
 //! ([`overwrite`]). What was not used, and why, is in the certificate, also in that of a failure.
 
 mod attempt;
-mod carry_out;
+pub(crate) mod carry_out;
 pub mod certificate;
 pub mod device;
 mod disk;
@@ -20,5 +20,5 @@ pub mod protect;
 pub mod samples;
 mod words;
 
-pub use carry_out::carry_out;
+pub use carry_out::{carry_out, sentences};
 pub use disk::{NotErased, Task};

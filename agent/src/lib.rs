@@ -1,6 +1,7 @@
 //! The Ironwright agent: everything that needs the hardware. `main.rs` only picks what to run.
 
 pub mod boot;
+pub mod clean;
 pub mod cli;
 pub mod config;
 pub mod configdrive;

@@ -14,9 +14,10 @@ pub use facts::{DiskFact, Facts};
 use crate::erase::certificate::Notary;
 use crate::heartbeat::{Crew, OrderDesk};
 use crate::image::Http;
+use crate::plugin::supply::Supply;
 use crate::report::chain;
 use crate::sys::System;
-use crate::{deploy, erase, tls};
+use crate::{clean, deploy, tls};
 
 /// This machine as a crew: carries out orders with the real disks of its [`System`].
 #[derive(Debug)]
@@ -27,13 +28,21 @@ pub struct Machine {
     pin: Option<[u8; 32]>,
     facts: Mutex<Arc<Facts>>,
     notary: Option<Notary>,
+    plugins: Supply,
 }
 
 impl Machine {
     /// `http` fetches images and config drives; `facts` were collected from `system`.
     #[must_use]
     pub fn new(system: Arc<System>, http: reqwest::Client, facts: Facts) -> Self {
-        Self { system, http, pin: None, facts: Mutex::new(Arc::new(facts)), notary: None }
+        Self {
+            system,
+            http,
+            pin: None,
+            facts: Mutex::new(Arc::new(facts)),
+            notary: None,
+            plugins: Supply::default(),
+        }
     }
 
     /// The same, trusting the certificate with this SHA-256.
@@ -67,6 +76,18 @@ impl Machine {
     pub fn with_notary(mut self, notary: Notary) -> Self {
         self.notary = Some(notary);
         self
+    }
+
+    /// Takes the orders' plugins from `supply`.
+    #[must_use]
+    pub fn with_plugins(self, plugins: Supply) -> Self {
+        Self { plugins, ..self }
+    }
+
+    /// Where the orders' plugins come from, and whose are trusted.
+    #[must_use]
+    pub fn plugins(&self) -> &Supply {
+        &self.plugins
     }
 
     /// Who signs certificates; none where no coordinator is spoken to.
@@ -111,7 +132,7 @@ impl Crew for Machine {
             Work::Deploy(work) => {
                 Box::pin(deploy::carry_out(self, work, &order.steps, &desk)).await
             }
-            Work::Clean(work) => Box::pin(erase::carry_out(self, work, &order.steps, &desk)).await,
+            Work::Clean(work) => Box::pin(clean::carry_out(self, work, &order.steps, &desk)).await,
             Work::Unknown => Err(unknown()),
         }
     }

@@ -1,6 +1,7 @@
 //! Hardware steps as programs of their own: trusted by signature, confined, bounded (DESIGN 6, `plugins/README.md`).
 //!
 //! ```text
+//! order ─ supply::load (fetch) ─┐
 //! file ─ bundle::verify (sha256, Ed25519) ─ unpack ─ Folder (manifest) ─ Plugin::{describe, plan, run} ─ process (caps) ─ launch
 //! ```
 
@@ -15,6 +16,8 @@ mod output;
 mod process;
 mod run;
 mod scratch;
+pub mod step;
+pub mod supply;
 
 pub use error::CallError;
 pub use folder::{Folder, FolderError};

@@ -65,6 +65,20 @@ pub fn coordinator_client(
         .map_err(TlsError::Client)
 }
 
+/// A client for the coordinator's larger files: as [`coordinator_client`], but only silence ends it, not the time that a whole
+/// file takes.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn file_client(pin: Option<[u8; 32]>, silence: Duration) -> Result<reqwest::Client, TlsError> {
+    builder(Pinned::new(pin, None))?
+        .connect_timeout(silence)
+        .read_timeout(silence)
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(TlsError::Client)
+}
+
 /// A client for image servers: trusts the pinned certificate (a coordinator that serves images itself) and what the
 /// authorities in `bundle` vouch for, if that file exists, and those that `access` adds; goes through its proxies. The
 /// image's digest protects it either way.

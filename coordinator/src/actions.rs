@@ -272,7 +272,12 @@ fn ask(app: &App, node: &mut Node, request: &Request) -> Result<(), ActionError>
     {
         return Err(ActionError::Invalid(problem));
     }
-    let asked = Asked { now: app.clock.now(), clean: &app.settings.clean, steps: &request.steps };
+    let asked = Asked {
+        now: app.clock.now(),
+        clean: &app.settings.clean,
+        steps: &request.steps,
+        plugins: &app.plugins,
+    };
     if verb == Verb::Abort && stops_later(node) {
         return Ok(());
     }

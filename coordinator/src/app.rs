@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::certificate::SigningKey;
 use crate::http::auth::Users;
 use crate::node::{Node, deadline};
+use crate::plugins::Plugins;
 use crate::power::Power;
 use crate::settings::Settings;
 use crate::store::{HistoryEntry, Store, StoreError};
@@ -40,6 +41,8 @@ pub struct App {
     pub users: Option<Arc<Users>>,
     /// Countersigns certificates of erased disks; none: they are kept with the agent's signature only.
     pub countersigner: Option<Arc<SigningKey>>,
+    /// The plugins whose steps orders may use.
+    pub plugins: Arc<Plugins>,
 }
 
 /// What a decision did to a record.
@@ -79,6 +82,7 @@ impl App {
             certificate_sha256: None,
             users: None,
             countersigner: None,
+            plugins: Arc::default(),
         }
     }
 

@@ -101,9 +101,11 @@ fn write_ramdisk_script(
     let chosen = |key: &str, file: &str| {
         text_of(&node.driver_info, key).map_or_else(|| own(file), str::to_owned)
     };
+    let keys = format!("{base}/boot/plugin-keys");
     script::ramdisk(&Ramdisk {
         kernel: &chosen("deploy_kernel", "vmlinuz"),
         initrd: &chosen("deploy_ramdisk", "initrd"),
+        plugin_keys: Some(keys.as_str()).filter(|_| !app.plugins.keys().is_empty()),
         api_url: &api_url,
         nonce: Some(nonce),
         certificate_sha256: app

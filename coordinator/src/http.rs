@@ -44,7 +44,7 @@ pub mod vifs;
 use axum::{Extension, Router, middleware};
 
 use crate::app::App;
-use crate::boot;
+use crate::{boot, plugins};
 use lookup::Secure;
 use request::Scheme;
 use route::{Route, get, post, router};
@@ -97,6 +97,7 @@ fn agent_routes() -> Vec<Route> {
         post("/v1/heartbeat/{node}", 1, "an agent reports", heartbeat::beat).answers(202),
         post("/v1/continue_inspection", 1, "a ramdisk says what it found", inspection::post)
             .answers(202),
+        get("/plugins/{sha256}", 1, "a plugin's bundle", plugins::show),
     ]
 }
 
@@ -106,6 +107,7 @@ fn boot_routes() -> Vec<Route> {
         get("/boot/ipxe/{mac}", 1, "a machine's boot script", boot::script_of),
         get("/boot/vmlinuz", 1, "the ramdisk's kernel", boot::kernel),
         get("/boot/initrd", 1, "the ramdisk", boot::ramdisk),
+        get("/boot/plugin-keys", 1, "the trusted keys of plugins", plugins::keys),
     ]
 }
 

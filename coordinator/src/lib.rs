@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod http;
 pub mod images;
 pub mod node;
+pub mod plugins;
 pub mod power;
 pub mod reconcile;
 pub mod serve;

@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use ironwright_api::Category;
 use ironwright_coordinator::app::chain;
 use ironwright_coordinator::certificate::{self, Expected, SigningKey};
+use ironwright_coordinator::plugins::{TrustedKeys, trust};
 use ironwright_coordinator::settings::Settings;
 use ironwright_coordinator::{boot, serve};
 use tracing_subscriber::EnvFilter;
@@ -58,6 +59,17 @@ enum Command {
         /// The weakest category (NIST SP 800-88) that counts as erased.
         #[arg(long, default_value = "clear")]
         least: Least,
+    },
+    /// Make the small archive that puts trusted keys of plugins into a ramdisk, for ramdisks that are not booted from here.
+    ///
+    /// Machines that boot from this coordinator get it by themselves when plugins.keys is set.
+    Trust {
+        /// Public keys, as `ironwright-agent plugin keygen` writes them.
+        #[arg(required = true)]
+        keys: Vec<PathBuf>,
+        /// The archive (cpio) to write; load it as a further initrd.
+        #[arg(short, long)]
+        output: PathBuf,
     },
     /// Print the DHCP and TFTP settings (dnsmasq) for this coordinator.
     DnsmasqConfig {
@@ -128,6 +140,12 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::VerifyCertificate { file, key, state_dir, least } => {
             return verify(&file, key.as_deref(), state_dir.as_deref(), least.into());
+        }
+        Command::Trust { keys, output } => {
+            let keys = TrustedKeys::read(&keys)?;
+            std::fs::write(&output, trust::cpio(&keys))
+                .with_context(|| format!("cannot write {}", output.display()))?;
+            writeln!(std::io::stdout(), "{} trusts {}", output.display(), keys.ids().join(", "))?;
         }
         Command::DnsmasqConfig { config } => {
             let settings = load(config)?;

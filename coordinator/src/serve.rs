@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::certificate::{KeyError, SigningKey};
 use crate::http::auth::{Users, UsersError};
+use crate::plugins::{self, Plugins};
 use crate::power::{Drivers, Power, sync};
 use crate::settings::{Settings, SettingsError};
 use crate::store::Store;
@@ -46,6 +47,9 @@ pub enum ServeError {
     /// The key that countersigns certificates of erased disks.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A key of those who sign plugins.
+    #[error(transparent)]
+    PluginKey(#[from] plugins::KeyError),
     /// The file of users.
     #[error(transparent)]
     Users(#[from] UsersError),
@@ -134,6 +138,7 @@ pub async fn start_with(
     settings.check()?;
     let store: Arc<dyn Store> = Arc::new(Sqlite::open(&settings.database).await?);
     let countersigner = Arc::new(SigningKey::load_or_make(&settings.state_dir)?);
+    let plugins = Arc::new(Plugins::open(&settings.plugins)?);
     let mut certificate_sha256 = None;
     let tls = match settings.provisioning.tls_listen {
         Some(address) => {
@@ -157,6 +162,7 @@ pub async fn start_with(
     let mut app = App::new(store, Arc::new(settings), power);
     app.certificate_sha256 = certificate_sha256;
     app.countersigner = Some(countersigner);
+    app.plugins = plugins.clone();
     app.users = users.map(Arc::new);
 
     let stop = CancellationToken::new();
@@ -181,15 +187,18 @@ pub async fn start_with(
             "provisioning (TLS)",
         );
     }
-    let allocating = app.clone();
-    running.tasks.spawn(async move {
-        if let Err(error) = allocation::resume(&allocating).await {
-            tracing::error!("cannot go on with allocations: {}", crate::app::chain(&error));
-        }
-    });
+    running.tasks.spawn(allocate(app.clone()));
+    running.tasks.spawn(plugins::follow(plugins, stop.clone()));
     running.tasks.spawn(reconcile::run(app.clone(), stop.clone()));
     running.tasks.spawn(sync::run(app, stop));
     Ok(running)
+}
+
+/// Goes on with the allocations that an earlier process left.
+async fn allocate(app: App) {
+    if let Err(error) = allocation::resume(&app).await {
+        tracing::error!("cannot go on with allocations: {}", crate::app::chain(&error));
+    }
 }
 
 /// TLS of the operator's API, if the settings name a certificate.

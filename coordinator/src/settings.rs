@@ -72,6 +72,8 @@ pub struct Settings {
     /// Cleaning; `[clean]` is its older name.
     #[serde(rename = "cleaning", alias = "clean")]
     pub clean: CleanSettings,
+    /// Plugins in orders.
+    pub plugins: PluginSettings,
 }
 
 /// Who may use the operator's API.
@@ -185,6 +187,8 @@ pub struct CleanSettings {
     pub erase_devices_priority: Option<u32>,
     /// Priority of `erase_devices_metadata`; none: the agent's own (99, as Ironic's); 0: off.
     pub erase_devices_metadata_priority: Option<u32>,
+    /// Priorities of plugins' steps in automated cleaning, by `interface.step`; 0: off.
+    pub priorities: BTreeMap<String, u32>,
     /// Whether a method of a weaker category may follow one that the disk offers and that failed.
     pub allow_weaker_erase: bool,
     /// The weakest category that `erase_devices` may use: `none`, `clear` or `purge` (NIST SP 800-88).
@@ -202,6 +206,7 @@ impl Default for CleanSettings {
             automated: true,
             erase_devices_priority: None,
             erase_devices_metadata_priority: None,
+            priorities: BTreeMap::new(),
             allow_weaker_erase: erase.allow_weaker,
             least_category: erase.least,
             concurrency: erase.concurrency,
@@ -220,6 +225,7 @@ impl CleanSettings {
         ]
         .into_iter()
         .filter_map(|(step, priority)| Some((step.to_owned(), priority?)))
+        .chain(self.priorities.clone())
         .collect()
     }
 
@@ -227,6 +233,56 @@ impl CleanSettings {
         if self.concurrency == 0 || self.concurrency > MAX_CONCURRENCY {
             let problem = format!("is {}, must be 1 to {MAX_CONCURRENCY}", self.concurrency);
             return Err(SettingsError::Value { key: "cleaning.concurrency", problem });
+        }
+        let refuse = |problem| Err(SettingsError::Value { key: "cleaning.priorities", problem });
+        for step in self.priorities.keys() {
+            let parts: Vec<&str> = step.split('.').collect();
+            if let ["deploy", own @ ("erase_devices" | "erase_devices_metadata")] = parts[..] {
+                return refuse(format!("names {step:?}; set cleaning.{own}_priority instead"));
+            }
+            if parts.len() != 2 || parts.iter().any(|part| part.is_empty()) {
+                return refuse(format!("names {step:?}; write \"interface.step\""));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Plugins in orders.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PluginSettings {
+    /// The folder of signed bundles, `*.plugin`; looked at every few seconds.
+    pub dir: PathBuf,
+    /// Public keys (files) of those who may sign them. Empty: no plugins.
+    pub keys: Vec<PathBuf>,
+}
+
+impl Default for PluginSettings {
+    fn default() -> Self {
+        Self { dir: PathBuf::from("plugins"), keys: Vec::new() }
+    }
+}
+
+impl PluginSettings {
+    fn check(&self) -> Result<(), SettingsError> {
+        let refuse = |key, problem| Err(SettingsError::Value { key, problem });
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        if let Some(key) = self.keys.iter().find(|key| !key.is_file()) {
+            let problem = format!(
+                "names {}, which is not a file; name the FILE.pub of `ironwright-agent plugin keygen`",
+                key.display()
+            );
+            return refuse("plugins.keys", problem);
+        }
+        if !self.dir.is_dir() {
+            let problem = format!(
+                "{} is not a folder; make it, and put signed *.plugin bundles into it",
+                self.dir.display()
+            );
+            return refuse("plugins.dir", problem);
         }
         Ok(())
     }
@@ -249,6 +305,7 @@ impl Default for Settings {
             ipmi: Ipmi::default(),
             power: PowerSettings::default(),
             clean: CleanSettings::default(),
+            plugins: PluginSettings::default(),
         }
     }
 }
@@ -294,6 +351,7 @@ impl Settings {
         self.check_hardware_types()?;
         self.check_boot()?;
         self.clean.check()?;
+        self.plugins.check()?;
         let deadlines = &self.deadlines;
         for (key, seconds) in [
             ("deadlines.await_agent", deadlines.await_agent),
@@ -472,6 +530,13 @@ mod tests {
             ("[power]\nsync_interval = 9223372036854775807", "power.sync_interval"),
             ("[provisioning]\nadvertise = 'http://x/ y'", "provisioning.advertise"),
             ("[cleaning]\nconcurrency = 0", "cleaning.concurrency"),
+            (
+                "[cleaning.priorities]\n'deploy.erase_devices' = 1",
+                "cleaning.erase_devices_priority",
+            ),
+            ("[cleaning.priorities]\nfoo = 1", "interface.step"),
+            ("[plugins]\nkeys = ['/nosuch/k.pub']", "plugins.keys"),
+            ("[plugins]\ndir = '/nosuch'\nkeys = ['/proc/self/stat']", "plugins.dir"),
             ("[cleaning]\nleast_category = 'destroy'", "destroy"),
             ("[deadlines]\nagent_silent = 0", "deadlines.agent_silent"),
             ("[deadlines]\ndeploy = 99999999", "deadlines.deploy"),

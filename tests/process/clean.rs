@@ -94,7 +94,7 @@ impl Played {
         let (interface, name) = ("deploy".to_owned(), step.to_owned());
         let actions = vec!["/dev/vda: overwrite, clear".to_owned()];
         let steps = vec![PlannedStep { interface, step: name, priority: 0, abortable, actions }];
-        self.report(Event::Planned { steps }).await;
+        self.report(Event::Planned { steps, plugins: Vec::new() }).await;
         self.report(Event::StepStarted { step: step.to_owned() }).await;
     }
 

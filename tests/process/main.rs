@@ -16,6 +16,8 @@ mod interrupted;
 #[cfg(test)]
 mod ipmi;
 #[cfg(test)]
+mod plugin;
+#[cfg(test)]
 mod refused;
 #[cfg(test)]
 mod stage;

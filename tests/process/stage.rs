@@ -63,6 +63,8 @@ pub(crate) struct Stage {
     pub(crate) images: ImageServer,
     pub(crate) node: Uuid,
     pub(crate) disk: PathBuf,
+    /// Whose plugins the agents of this stage trust.
+    pub(crate) trust: Vec<PathBuf>,
 }
 
 impl Stage {
@@ -93,7 +95,8 @@ impl Stage {
         });
         let node = api.create_node(&body).await.unwrap().uuid;
         api.create_port(node, MAC).await.unwrap();
-        Self { dir, settings, power, running: Some(running), api, images, node, disk }
+        let (running, trust) = (Some(running), Vec::new());
+        Self { dir, settings, power, running, api, images, node, disk, trust }
     }
 
     /// A fake machine in state `available`.
@@ -191,6 +194,7 @@ impl Stage {
             nonce: Some(line.nonce.clone()),
             tls_pin: Some(line.tls_pin.clone()),
             run_dir: self.path("run"),
+            trust: self.trust.clone(),
             pace: Some(Pace {
                 interval: Duration::from_millis(250),
                 failure: Duration::from_millis(100)..=Duration::from_millis(200),

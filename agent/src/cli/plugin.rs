@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args as ClapArgs, Subcommand};
-use ironwright_api::{Blame, Failure};
-use ironwright_plugin::{Failed, Outcome, Progress, StepInfo, Verdict, Who};
+use ironwright_plugin::{Outcome, Progress, StepInfo, Verdict};
 use serde_json::Value;
 
 use super::output::{Trouble, print_json, print_line};
 use super::{Done, runtime};
 use crate::plugin::key::SigningKey;
+use crate::plugin::step::failure as failure_of;
 use crate::plugin::{Folder, Planned, Watch, bundle, launch};
 use open::{Opened, Source};
 
@@ -241,15 +241,8 @@ fn step(args: &RunArgs, console: &Console) -> Result<Done, Trouble> {
         }
         Planned::Actions(_) => perform(&opened, args, console).map_err(failure)?,
     };
-    if let Outcome::Failed(Failed { who, remedy }) = verdict.outcome {
-        let blame = match who {
-            Who::Order => Blame::Order,
-            Who::Environment => Blame::Environment,
-            Who::Hardware => Blame::Hardware,
-            Who::Plugin => Blame::Internal,
-        };
-        let message = format!("plugin {name}: {}", verdict.message);
-        return Err(Failure { step: args.step.clone(), message, remedy, blame }.into());
+    if let Outcome::Failed(failed) = verdict.outcome {
+        return Err(failure_of(name, &args.step, &verdict.message, failed).into());
     }
     if args.json {
         print_json(&verdict)?;

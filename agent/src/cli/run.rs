@@ -15,6 +15,7 @@ use crate::erase::certificate::{Notary, Signer};
 use crate::heartbeat::{Boot, Heart, Pace, Stages};
 use crate::journal::{Journal, Session};
 use crate::order::{Facts, Machine};
+use crate::plugin::supply::Supply;
 use crate::report::LogTail;
 use crate::sys::System;
 use crate::tls;
@@ -39,6 +40,9 @@ pub(super) struct Args {
     /// Where token and unacknowledged reports survive a restart of this process.
     #[arg(long, default_value = "/run/ironwright")]
     run_dir: PathBuf,
+    /// Trusted public keys of plugins, files or folders, outside the ramdisk; in it only those that it was booted with.
+    #[arg(long)]
+    trust: Vec<PathBuf>,
 }
 
 fn mac(text: &str) -> Result<String, String> {
@@ -60,6 +64,8 @@ pub struct Sandboxed {
     pub tls_pin: Option<String>,
     /// Where token and unacknowledged reports survive a restart of the agent.
     pub run_dir: PathBuf,
+    /// Public keys of plugins, files or folders. Plugins run here without confinement: this process is no launcher for them.
+    pub trust: Vec<PathBuf>,
     /// How far apart heartbeats are; none: as the coordinator asks.
     pub pace: Option<Pace>,
 }
@@ -85,8 +91,13 @@ pub async fn run_in_sandbox(options: Sandboxed, stop: CancellationToken) -> Resu
         nonce: options.nonce,
         tls_pin: options.tls_pin,
         run_dir: options.run_dir,
+        trust: options.trust,
     };
-    let agent = Agent { pace: options.pace, ..Agent::new(&args, system, LogTail::default())? };
+    let agent = Agent {
+        pace: options.pace,
+        launcher: None,
+        ..Agent::new(&args, system, LogTail::default())?
+    };
     agent.run(args.mac, stop).await?;
     Ok(())
 }
@@ -117,6 +128,10 @@ struct Agent {
     stages: Stages,
     tail: LogTail,
     pace: Option<Pace>,
+    /// Trusted keys of plugins, outside the ramdisk.
+    trust: Vec<PathBuf>,
+    /// Confines plugins.
+    launcher: Option<PathBuf>,
 }
 
 impl Agent {
@@ -130,7 +145,23 @@ impl Agent {
             Trouble::new(&error, "remove the damaged key, or start the ramdisk anew")
         })?;
         let (system, journal) = (Arc::new(system), Arc::new(journal));
-        Ok(Self { settings, system, journal, signer: Arc::new(signer), stages, tail, pace: None })
+        let launcher = std::env::current_exe().map_err(|error| {
+            Trouble::new(
+                &error,
+                "check that /proc is mounted and the agent's binary is still there",
+            )
+        })?;
+        Ok(Self {
+            settings,
+            system,
+            journal,
+            signer: Arc::new(signer),
+            stages,
+            tail,
+            pace: None,
+            trust: args.trust.clone(),
+            launcher: Some(launcher),
+        })
     }
 
     async fn run(self, macs: Vec<String>, stop: CancellationToken) -> Result<Done, Trouble> {
@@ -145,6 +176,8 @@ impl Agent {
         );
         let images = tls::image_client(tls_pin, Path::new(tls::CA_BUNDLE), &ImageAccess::default())
             .map_err(|error| Trouble::new(&error, "check the certificate authorities"))?;
+        let files = tls::file_client(tls_pin, http_timeout)
+            .map_err(|error| Trouble::new(&error, "report this with the machine's console"))?;
         let facts = collect(self.system.clone()).await?;
         let session = tokio::select! {
             session = self.session(&coordinator, macs, &facts) => session,
@@ -157,9 +190,9 @@ impl Agent {
             boot_id: self.journal.boot_id(),
             signer: self.signer.clone(),
         };
-        let crew = Arc::new(
-            Machine::new(self.system, images, facts).trusting(tls_pin).with_notary(notary),
-        );
+        let plugins = Supply::new(files, self.settings.api_urls, self.trust, self.launcher);
+        let machine = Machine::new(self.system, images, facts).trusting(tls_pin);
+        let crew = Arc::new(machine.with_notary(notary).with_plugins(plugins));
         let pace = self.pace.unwrap_or_else(|| Pace::new(session.interval_ms));
         Heart::new(coordinator, session, self.journal, crew, self.tail, self.stages)
             .with_pace(pace)

@@ -1,11 +1,11 @@
-//! The whole way of a clean order: plan, say it, then every disk of every step, then the proofs.
+//! One erase step of an order: which disks, what will be done to each, then all of them, then the proofs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::StreamExt;
-use ironwright_api::{Blame, Clean, EraseSettings, Erased, Evidence, Failure, StepRecord};
+use ironwright_api::{Blame, EraseSettings, Erased, Evidence, Failure};
 
 use super::disk::{NotErased, Task};
 use super::overwrite::Follow;
@@ -14,36 +14,34 @@ use crate::deploy::run::stopped;
 use crate::heartbeat::OrderDesk;
 use crate::order::{DiskFact, Facts, Machine, blocking};
 use crate::report::chain;
-use crate::steps::{self, Kind, Step};
+use crate::steps::{Kind, Step};
 
-/// Carries out `clean`. Steps that ended in an earlier attempt are not repeated.
+/// What `step` will do, one sentence a disk.
+///
+/// # Errors
+/// The [`Failure`] to report: what is protected, or what the settings forbid. Nothing was changed.
+pub async fn sentences(
+    machine: &Machine,
+    step: &Step,
+    settings: &EraseSettings,
+    desk: &OrderDesk,
+) -> Result<Vec<String>, Failure> {
+    Ok(choose(machine, step, settings, desk).await?.sentences())
+}
+
+/// Does `step`, and proves it.
 ///
 /// # Errors
 /// The [`Failure`] to report. A disk that fails does not spare the others: all are tried, all failures are named.
 pub async fn carry_out(
     machine: &Machine,
-    clean: &Clean,
-    done: &[StepRecord],
+    step: &Step,
+    settings: &EraseSettings,
     desk: &OrderDesk,
-) -> Result<(), Failure> {
-    let steps = steps::plan(clean)?;
-    let mut planned = Vec::new();
-    for step in &steps {
-        let chosen = choose(machine, step, &clean.erase, desk).await?;
-        planned.push(step.planned(chosen.sentences()));
-    }
-    desk.planned(planned);
-    for step in steps {
-        if done.iter().any(|record| record.step == step.name && record.ended) {
-            continue;
-        }
-        desk.step_started(step.name).await.map_err(|error| stopped(step.name, error))?;
-        let in_step = |failure| Failure { step: step.name.to_owned(), ..failure };
-        let chosen = choose(machine, &step, &clean.erase, desk).await.map_err(in_step)?;
-        let disks = perform(machine, &step, chosen.tasks, &clean.erase, desk).await;
-        desk.step_ended(step.name, Some(Evidence::Erased { disks: disks.map_err(in_step)? }));
-    }
-    Ok(())
+) -> Result<Evidence, Failure> {
+    let chosen = choose(machine, step, settings, desk).await?;
+    let disks = perform(machine, step, chosen.tasks, settings, desk).await?;
+    Ok(Evidence::Erased { disks })
 }
 
 /// The disks of a step.
@@ -99,7 +97,7 @@ async fn choose(
 }
 
 /// Device nodes that the order leaves alone.
-fn skipped(facts: &Facts, settings: &EraseSettings) -> Result<Vec<String>, Failure> {
+pub(crate) fn skipped(facts: &Facts, settings: &EraseSettings) -> Result<Vec<String>, Failure> {
     let mut skipped = Vec::new();
     for hints in &settings.skip {
         let names = facts.matching(hints).map_err(|error| {

@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use ironwright_api::{DiskProgress, Event, Evidence, PlannedStep, Progress, SignedCertificate};
+use ironwright_api::{
+    DiskProgress, Event, Evidence, PlannedStep, PluginProgress, Progress, SignedCertificate,
+};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -29,6 +31,7 @@ struct Picture {
     step: String,
     meter: Meter,
     disks: Vec<DiskProgress>,
+    plugin: Option<Box<PluginProgress>>,
 }
 
 /// The coordinator took the order back.
@@ -72,6 +75,7 @@ impl Desk {
             log_tail: self.tail.lines(),
             rss_peak: peak_memory_bytes(),
             disks: picture.disks.clone(),
+            plugin: picture.plugin.clone(),
         }
     }
 
@@ -141,6 +145,7 @@ impl OrderDesk {
             step.clone_into(&mut picture.step);
             picture.meter = Meter::default();
             picture.disks.clear();
+            picture.plugin = None;
         }
         tracing::info!("{step} begins");
         let seq = self.report(Event::StepStarted { step: step.to_owned() });
@@ -165,8 +170,10 @@ impl OrderDesk {
     }
 
     /// Reports what is about to be done.
-    pub fn planned(&self, steps: Vec<PlannedStep>) {
-        self.report(Event::Planned { steps });
+    ///
+    /// `plugins` are the sha256 of those whose steps are in the catalogue.
+    pub fn planned(&self, steps: Vec<PlannedStep>, plugins: Vec<String>) {
+        self.report(Event::Planned { steps, plugins });
     }
 
     /// Notes how far one disk of the present step is.
@@ -176,6 +183,11 @@ impl OrderDesk {
             Some(known) => *known = disk,
             None => picture.disks.push(disk),
         }
+    }
+
+    /// Notes what a plugin says of the present step.
+    pub fn plugin_progress(&self, progress: PluginProgress) {
+        self.desk.picture().plugin = Some(Box::new(progress));
     }
 
     /// The order's identifier.

@@ -12,33 +12,21 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use ironwright_api::{
+    BUNDLE_FORMAT as FORMAT, BundleHeader as Header, MAX_BUNDLE_HEADER as MAX_HEADER,
+    MAX_BUNDLE_PAYLOAD as MAX_PAYLOAD,
+};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::cpio::{self, ArchiveError};
 use super::folder::{Folder, FolderError};
 use super::key::{SigningKey, TrustedKeys};
 
-/// The form of bundles that this agent makes and reads.
-const FORMAT: u32 = 1;
-/// Longest header line, bytes.
-const MAX_HEADER: usize = 4096;
-/// Largest payload, bytes: compressed, all of it in memory while it is checked.
-pub const MAX_PAYLOAD: u64 = 128 << 20;
 /// Largest unpacked tree, bytes; a manifest's `files_mib` may be less.
 const MAX_UNPACKED: u64 = 1 << 30;
 /// Largest zstd window, log2 bytes: 8 MiB, what every level up to 19 uses.
 const WINDOW_LOG: u32 = 23;
-
-/// The first line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Header {
-    format: u32,
-    key_id: String,
-    sha256: String,
-    bytes: u64,
-    signature: String,
-}
 
 /// Why a bundle was not made or not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +157,7 @@ pub fn make(folder: &Folder, key: &SigningKey, out: &Path) -> Result<Made, Bundl
         return Err(BundleError::TooLarge { bytes });
     }
     let sha256 = hex(&payload);
-    let signature = key.sign(&signed_text(&sha256, bytes));
+    let signature = key.sign(&Header::signed_text(&sha256, bytes));
     let header = Header { format: FORMAT, key_id: key.id(), sha256, bytes, signature };
     let mut file = serde_json::to_vec(&header).map_err(|error| broken(error.into()))?;
     file.push(b'\n');
@@ -232,7 +220,7 @@ pub fn verify<'a>(
             return Err(BundleError::Digest { found: sha256, expected: expected.to_owned(), by });
         }
     }
-    let text = signed_text(&sha256, found);
+    let text = Header::signed_text(&sha256, found);
     match trusted.verify(&header.key_id, &text, &header.signature) {
         None => Err(BundleError::Untrusted { key_id: header.key_id, trusted: trusted.ids() }),
         Some(false) => Err(BundleError::Signature { key_id: header.key_id }),
@@ -251,11 +239,6 @@ impl Verified<'_> {
         cpio::unpack(&mut decoder, dir, MAX_UNPACKED)?;
         Ok(Folder::read(dir)?)
     }
-}
-
-/// What is signed: says what it is for, so that no other signature of the key can stand in for it.
-fn signed_text(sha256: &str, bytes: u64) -> Vec<u8> {
-    format!("ironwright plugin bundle {FORMAT}\nsha256 {sha256}\nbytes {bytes}\n").into_bytes()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -12,11 +12,10 @@ use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-/// Where the ramdisk has its trusted public keys; a small cpio beside the initrd puts them there.
-pub const TRUSTED: &str = "/etc/ironwright/plugin-keys";
+pub use ironwright_api::PLUGIN_KEYS_DIR as TRUSTED;
 
 /// First words of the key files: what they are, and the version of their form.
-const PUBLIC: &str = "ironwright-plugin-public-key-1";
+const PUBLIC: &str = ironwright_api::PLUGIN_PUBLIC_KEY;
 const PRIVATE: &str = "ironwright-plugin-private-key-1";
 /// Key files are one short line.
 const MAX_FILE: u64 = 4096;

@@ -17,6 +17,42 @@ pub enum Evidence {
         /// One record a disk.
         disks: Vec<Erased>,
     },
+    /// A plugin's step ended well.
+    Plugin(Box<PluginResult>),
+    /// From a newer agent.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a plugin's step did, in the plugin's words: its author's signature stands for them, nobody else proved them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PluginResult {
+    /// The plugin's name.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of its bundle.
+    pub sha256: String,
+    /// The key that signed it.
+    pub key_id: String,
+    /// Whether the machine was changed.
+    pub outcome: PluginOutcome,
+    /// What was done, one sentence.
+    #[serde(default)]
+    pub message: String,
+    /// What it shows for it: versions before and after, serial numbers, what was read back.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub data: serde_json::Value,
+}
+
+/// How a plugin's step ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PluginOutcome {
+    /// The machine is as asked, and was not before.
+    Changed,
+    /// The machine was as asked already.
+    Unchanged,
     /// From a newer agent.
     #[serde(other)]
     Unknown,

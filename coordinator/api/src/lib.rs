@@ -5,22 +5,32 @@
 //! Every closed set has an `Unknown` catch-all: an agent one version newer or older must not break the other side.
 #![forbid(unsafe_code)]
 
+mod bundle;
 mod canonical;
 mod certificate;
 mod evidence;
 mod order;
 mod report;
 
+pub use bundle::{
+    BUNDLE_FORMAT, BundleHeader, MAX_BUNDLE_HEADER, MAX_BUNDLE_PAYLOAD, PLUGIN_KEYS_DIR,
+    PLUGIN_PUBLIC_KEY,
+};
 pub use certificate::{
     CERTIFICATE_VERSION, Category, Certificate, DiskIdentity, EraseMethod, EraseResult, PassedOver,
     Sample, Seal, SignedCertificate, Verification,
 };
-pub use evidence::{Committed, Configured, Erased, Evidence, Readback, ReadbackMode, Written};
+pub use evidence::{
+    Committed, Configured, Erased, Evidence, PluginOutcome, PluginResult, Readback, ReadbackMode,
+    Written,
+};
 pub use order::{
     Automated, Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy, EraseSettings, Image,
-    ImageAccess, Order, Work,
+    ImageAccess, Order, PluginBundle, Work,
 };
-pub use report::{Blame, DiskProgress, Event, Failure, PlannedStep, Progress, Report, StepRecord};
+pub use report::{
+    Blame, DiskProgress, Event, Failure, PlannedStep, PluginProgress, Progress, Report, StepRecord,
+};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;

@@ -155,6 +155,23 @@ pub struct Clean {
     /// How disks are erased.
     #[serde(default)]
     pub erase: EraseSettings,
+    /// Plugins whose steps stand in the catalogue beside the agent's own. An agent before plugins in orders ignores them: its
+    /// plan then does not name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginBundle>,
+}
+
+/// A plugin's signed bundle and where it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginBundle {
+    /// SHA-256 of its payload, lower-case hexadecimal: its name.
+    pub sha256: String,
+    /// The key that signed it.
+    pub key_id: String,
+    /// Length of the whole file, bytes.
+    pub bytes: u64,
+    /// Where it is, a path on the coordinator that gave the order.
+    pub url: String,
 }
 
 /// What automated cleaning changes in the agent's catalogue.

@@ -27,6 +27,9 @@ pub enum Event {
     Planned {
         /// The steps in the order to run them.
         steps: Vec<PlannedStep>,
+        /// The sha256 of the order's plugins whose steps were in the catalogue; empty from agents before plugins in orders.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        plugins: Vec<String>,
     },
     /// A step begins. The agent waits for the acknowledgement before it changes anything.
     StepStarted {
@@ -151,6 +154,22 @@ pub struct Progress {
     /// Disks worked on at once, where a step has several.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<DiskProgress>,
+    /// What a plugin says of its step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<Box<PluginProgress>>,
+}
+
+/// How far a plugin's step is, in its own words.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginProgress {
+    /// Units done: bytes, devices, whatever the step counts.
+    pub done: u64,
+    /// Units in all, when known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// What is happening, a few words.
+    #[serde(default)]
+    pub message: String,
 }
 
 /// One disk of a step that works on several.

@@ -82,7 +82,7 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
         }
         Event::Finished => {
             notes.push("the agent finished the order".to_owned());
-            work.outcome = Some(match accept::left_out(work) {
+            work.outcome = Some(match accept::left_out(work).or_else(|| plan::not_said(work)) {
                 None => Outcome::Finished,
                 Some(failure) => {
                     notes.push(format!("refused: {}", sentence(&failure)));
@@ -95,9 +95,13 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             notes.push(format!("the agent failed: {}", sentence(&failure)));
             work.outcome = Some(Outcome::Failed(failure));
         }
-        Event::Planned { steps } => {
+        Event::Planned { steps, plugins } => {
             work.plan = plan::kept(steps);
             notes.extend(plan::described(&work.plan));
+            if let Some(failure) = plan::plugins_left_out(work, plugins) {
+                notes.push(format!("refused: {}", sentence(&failure)));
+                work.outcome = Some(Outcome::Failed(failure));
+            }
         }
         Event::Unknown => {}
     }
@@ -265,6 +269,7 @@ mod tests {
         let actions = vec!["/dev/sda: overwrite".to_owned(); 1000];
         Event::Planned {
             steps: vec![PlannedStep { interface, step, priority: 10, abortable, actions }],
+            plugins: Vec::new(),
         }
     }
 

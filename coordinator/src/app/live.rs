@@ -107,7 +107,10 @@ impl Live {
 fn went_on(before: Option<&Progress>, now: Option<&Progress>) -> bool {
     match (before, now) {
         (Some(before), Some(now)) => {
-            before.step != now.step || before.bytes != now.bytes || moved(&before.disks, &now.disks)
+            before.step != now.step
+                || before.bytes != now.bytes
+                || before.plugin != now.plugin
+                || moved(&before.disks, &now.disks)
         }
         (None, Some(_)) => true,
         (_, None) => false,

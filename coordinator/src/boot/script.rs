@@ -10,6 +10,9 @@ use url::Url;
 /// Attempts to load something before a machine gives up; the pauses add up to about four minutes.
 const ATTEMPTS: u32 = 20;
 
+/// What the kernel calls the archive with the trusted keys of plugins.
+const KEYS: &str = "plugin-keys";
+
 /// Why a text must not become part of a script.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ScriptError {
@@ -34,6 +37,8 @@ pub struct Ramdisk<'a> {
     pub kernel: &'a str,
     /// Where the initial ramdisk is.
     pub initrd: &'a str,
+    /// Where the archive with the trusted keys of plugins is, a second initial ramdisk; none: no plugin is trusted.
+    pub plugin_keys: Option<&'a str>,
     /// The coordinator's address for the agent.
     pub api_url: &'a str,
     /// The one-time nonce of this boot, hexadecimal; none where no order waits for one.
@@ -80,11 +85,15 @@ pub fn ramdisk(boot: &Ramdisk<'_>) -> Result<String, ScriptError> {
     let kernel = address(boot.kernel)?;
     let initrd = address(boot.initrd)?;
     let line = command_line(boot)?;
+    let keys = match boot.plugin_keys {
+        Some(url) => format!(" && initrd --name {KEYS} {}", address(url)?),
+        None => String::new(),
+    };
     let mut script = header("ramdisk");
     retry(
         &mut script,
         &format!(
-            "imgfree && kernel --name vmlinuz {kernel} {line} && initrd --name initrd {initrd} && boot"
+            "imgfree && kernel --name vmlinuz {kernel} {line} && initrd --name initrd {initrd}{keys} && boot"
         ),
         "ironwright: the ramdisk cannot be loaded; restarting",
     );
@@ -133,7 +142,11 @@ fn retry(script: &mut String, command: &str, gave_up: &str) {
 fn command_line(boot: &Ramdisk<'_>) -> Result<String, ScriptError> {
     let api_url = address(boot.api_url)?;
     let api_url = api_url.trim_end_matches('/');
-    let mut words = vec!["initrd=initrd".to_owned(), format!("ipa-api-url={api_url}")];
+    let mut words = vec!["initrd=initrd".to_owned()];
+    if boot.plugin_keys.is_some() {
+        words.push(format!("initrd={KEYS}"));
+    }
+    words.push(format!("ipa-api-url={api_url}"));
     if let Some(nonce) = boot.nonce.filter(|_| boot.inspects) {
         words.push(format!(
             "ipa-inspection-callback-url={api_url}/v1/continue_inspection?nonce={nonce}"
@@ -197,6 +210,7 @@ mod tests {
         Ramdisk {
             kernel: "http://172.22.0.1:6386/boot/vmlinuz?node=x",
             initrd: "http://172.22.0.1:6386/boot/initrd?node=x",
+            plugin_keys: None,
             api_url: "https://172.22.0.1:6387",
             nonce: Some("00ff"),
             certificate_sha256: Some("abcd"),
@@ -223,6 +237,19 @@ mod tests {
             assert!(kernel.contains(part), "{part}: {kernel}");
         }
         assert!(script.ends_with("sleep 10\nreboot\n"));
+    }
+
+    #[test]
+    fn the_keys_of_plugins_are_a_second_initrd_where_there_are_any() {
+        let keys = Some("http://172.22.0.1:6386/boot/plugin-keys");
+        let script = ramdisk(&Ramdisk { plugin_keys: keys, ..boot() }).unwrap();
+        for part in [
+            " initrd=initrd initrd=plugin-keys ipa-api-url=",
+            "/boot/initrd?node=x && initrd --name plugin-keys http://172.22.0.1:6386/boot/plugin-keys && boot ||",
+        ] {
+            assert!(script.contains(part), "{part}: {script}");
+        }
+        assert!(!ramdisk(&boot()).unwrap().contains("plugin-keys"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Makes orders from what a node says. Pure.
 
 use ironwright_api::{
-    Automated, Clean, CleanStep, Deploy, EraseSettings, Image, Order, ReadbackMode, Work,
+    Automated, Clean, CleanStep, Deploy, EraseSettings, Image, Order, PluginBundle, ReadbackMode,
+    Work,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -44,7 +45,7 @@ pub fn deploy(node: &Node) -> Result<Order, OrderError> {
 /// The order of an automated cleaning: the agent's catalogue with the settings' priorities. `steps` is for agents before
 /// catalogues: they know the metadata erase only.
 #[must_use]
-pub fn automated_clean(node: &Node, settings: &CleanSettings) -> Order {
+pub fn automated_clean(node: &Node, settings: &CleanSettings, plugins: Vec<PluginBundle>) -> Order {
     let metadata = CleanStep {
         interface: "deploy".to_owned(),
         step: "erase_devices_metadata".to_owned(),
@@ -52,13 +53,18 @@ pub fn automated_clean(node: &Node, settings: &CleanSettings) -> Order {
     };
     let automated = Some(Automated { priorities: settings.priorities() });
     let erase = erase(node, settings);
-    order(Work::Clean(Clean { steps: vec![metadata], automated, erase }))
+    order(Work::Clean(Clean { steps: vec![metadata], automated, erase, plugins }))
 }
 
 /// The order of a cleaning with these steps.
 #[must_use]
-pub fn clean(node: &Node, steps: Vec<CleanStep>, settings: &CleanSettings) -> Order {
-    order(Work::Clean(Clean { steps, automated: None, erase: erase(node, settings) }))
+pub fn clean(
+    node: &Node,
+    steps: Vec<CleanStep>,
+    settings: &CleanSettings,
+    plugins: Vec<PluginBundle>,
+) -> Order {
+    order(Work::Clean(Clean { steps, automated: None, erase: erase(node, settings), plugins }))
 }
 
 /// How disks are erased. What `skip_block_devices` says is handed on as it is: an entry that is no hint must fail at the
@@ -158,7 +164,7 @@ mod tests {
     fn cleaned(properties: &Value, settings: &CleanSettings) -> Clean {
         let mut node = node_with(json!({}));
         node.properties = properties.as_object().unwrap().clone();
-        match automated_clean(&node, settings).work {
+        match automated_clean(&node, settings, Vec::new()).work {
             Work::Clean(clean) => clean,
             Work::Inspect | Work::Deploy(_) | Work::Unknown => panic!("not a clean"),
         }

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::lifecycle::{self, Effect, Event, Refused, Target, Verb};
 use super::order::{self, OrderError};
 use super::{Boot, Node, Object, Phase, ProvisionState, WorkRecord, pretend};
+use crate::plugins::Plugins;
 use crate::settings::CleanSettings;
 
 /// What a transition needs to know besides the record.
@@ -17,6 +18,8 @@ pub struct Asked<'a> {
     pub clean: &'a CleanSettings,
     /// The steps asked for: of a manual cleaning, a deploy or a service.
     pub steps: &'a [CleanStep],
+    /// The plugins that a cleaning may use.
+    pub plugins: &'a Plugins,
 }
 
 /// Why a record did not change.
@@ -148,9 +151,12 @@ fn order_clean(node: &mut Node, asked: &Asked<'_>) {
     if pretend::is_pretended(node, "deploy") {
         pretend::begin(node, asked.steps);
     } else if node.target_provision_state == Some(ProvisionState::Manageable) {
-        begin(node, order::clean(node, asked.steps.to_vec(), asked.clean), asked.now);
+        let steps = asked.steps.to_vec();
+        let order = order::clean(node, steps, asked.clean, asked.plugins.bundles());
+        begin(node, order, asked.now);
     } else if is_cleaned(node, asked.clean.automated) {
-        begin(node, order::automated_clean(node, asked.clean), asked.now);
+        let order = order::automated_clean(node, asked.clean, asked.plugins.bundles());
+        begin(node, order, asked.now);
     } else {
         node.work = None;
     }

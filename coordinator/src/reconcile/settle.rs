@@ -48,7 +48,7 @@ pub(super) async fn settle(
 }
 
 pub(super) fn asked(app: &App) -> Asked<'_> {
-    Asked { now: app.clock.now(), clean: &app.settings.clean, steps: &[] }
+    Asked { now: app.clock.now(), clean: &app.settings.clean, steps: &[], plugins: &app.plugins }
 }
 
 /// An event happened, perhaps with a power state learned on the way.

@@ -35,7 +35,7 @@ pub(super) async fn all(store: &dyn Store) {
     lists_filter_sort_and_page(store).await;
     addresses_of_several_nodes_belong_to_none(store).await;
     history_keeps_the_newest(store).await;
-    nodes_with_one_bmc_find_each_other(store).await;
+    Box::pin(nodes_with_one_bmc_find_each_other(store)).await;
     a_deleted_node_takes_everything_with_it(store).await;
     certificates_are_kept_once_for_ever_and_listed_newest_first(store).await;
     records_are_unique_in_their_kind_and_go_with_their_node(store).await;
@@ -292,5 +292,5 @@ async fn a_deleted_node_takes_everything_with_it(store: &dyn Store) {
 
 #[tokio::test]
 async fn the_memory_store_conforms() {
-    all(&Memory::default()).await;
+    Box::pin(all(&Memory::default())).await;
 }

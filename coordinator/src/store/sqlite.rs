@@ -286,7 +286,7 @@ mod tests {
     async fn the_sqlite_store_conforms() {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&directory.path().join("db")).await.unwrap();
-        crate::store::conformance::all(&store).await;
+        Box::pin(crate::store::conformance::all(&store)).await;
     }
 
     #[tokio::test]

@@ -3,9 +3,12 @@
 use ironwright_api::{Blame, Event, Evidence, Failure, Report, SignedCertificate, Work};
 use uuid::Uuid;
 
-use super::{NAME_MAX, cut};
+use super::{NAME_MAX, TEXT_MAX, cut};
 use crate::certificate::{self, Claim, Refusal, SigningKey};
 use crate::node::{Node, WorkRecord};
+
+/// Most bytes of a plugin's own evidence kept: as much as the agent takes in one line.
+const DATA_MAX: usize = 64 << 10;
 
 /// Evidence as it is kept: the certificates in it judged and countersigned.
 pub(super) fn accept(
@@ -15,6 +18,7 @@ pub(super) fn accept(
     evidence: Option<Evidence>,
     keeper: Option<&SigningKey>,
 ) -> Result<Option<Evidence>, Refusal> {
+    let evidence = evidence.map(within_bounds);
     let Some(claim) = claim(work, node, step) else { return Ok(evidence) };
     match evidence {
         Some(Evidence::Erased { mut disks }) => {
@@ -28,6 +32,21 @@ pub(super) fn accept(
         _ if step.starts_with("erase_devices") => Err(Refusal::NoDisk),
         other => Ok(other),
     }
+}
+
+/// A plugin's words as they are kept: an agent that goes mad must not grow the record without bound.
+fn within_bounds(evidence: Evidence) -> Evidence {
+    let Evidence::Plugin(mut result) = evidence else { return evidence };
+    for text in [&mut result.plugin, &mut result.version, &mut result.sha256, &mut result.key_id] {
+        *text = cut(text, NAME_MAX);
+    }
+    result.message = cut(&result.message, TEXT_MAX);
+    let bytes = result.data.to_string().len();
+    if bytes > DATA_MAX {
+        result.data =
+            serde_json::json!({"left_out": format!("{bytes} bytes, more than {DATA_MAX}")});
+    }
+    Evidence::Plugin(result)
 }
 
 /// What certificates of a step must fit; nothing for work that has none.

@@ -1,6 +1,6 @@
 //! What an agent says it is about to do: kept within bounds, and shown.
 
-use ironwright_api::PlannedStep;
+use ironwright_api::{Blame, Failure, PlannedStep, Work};
 use serde_json::json;
 
 use super::{NAME_MAX, cut};
@@ -59,12 +59,82 @@ pub(super) fn described(plan: &[PlannedStep]) -> Vec<String> {
     lines
 }
 
+/// The failure of an automated cleaning whose plan was made without plugins of the order: what they would have done would be
+/// missing, and nobody would know.
+pub(super) fn plugins_left_out(work: &WorkRecord, known: &[String]) -> Option<Failure> {
+    let Work::Clean(clean) = &work.order.work else { return None };
+    // A cleaning by hand names its steps: an agent that lacks one refuses it.
+    clean.automated.as_ref()?;
+    let missing = clean.plugins.iter().filter(|bundle| !known.contains(&bundle.sha256));
+    let missing: Vec<String> =
+        missing.map(|bundle| bundle.sha256.chars().take(12).collect()).collect();
+    (!missing.is_empty()).then(|| Failure {
+        step: String::new(),
+        message: format!(
+            "the agent planned without the order's plugins ({}): it is older than this coordinator",
+            missing.join(", ")
+        ),
+        remedy: "Build the ramdisk from the coordinator's version, or take the plugins out of plugins.dir."
+            .to_owned(),
+        blame: Blame::Environment,
+    })
+}
+
+/// The same for an agent that worked without saying a plan at all.
+pub(super) fn not_said(work: &WorkRecord) -> Option<Failure> {
+    let silent = work.plan.is_empty() && !work.steps.is_empty();
+    silent.then(|| plugins_left_out(work, &[])).flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::store;
     use super::super::tests::{began, cleaning_node, plan, report};
     use super::*;
     use crate::certificate::tests::Agent;
+    use crate::node::{Node, Outcome};
+    use ironwright_api::{Automated, Clean, Event, PluginBundle};
+
+    /// A node in automated cleaning with one plugin in its order.
+    fn with_plugin(automated: bool) -> Node {
+        let mut node = cleaning_node(&Agent::new());
+        let plugin = PluginBundle {
+            sha256: "ab".repeat(32),
+            key_id: "00".repeat(8),
+            bytes: 9,
+            url: "/plugins/ab".into(),
+        };
+        let automated = automated.then(|| Automated {
+            priorities: [("deploy.erase_devices".into(), 0)].into_iter().collect(),
+        });
+        let clean = Clean { automated, plugins: vec![plugin], ..Clean::default() };
+        node.work.as_mut().unwrap().order.work = Work::Clean(clean);
+        node
+    }
+
+    #[test]
+    fn an_agent_that_knows_no_plugins_has_not_cleaned_with_them() {
+        let planned =
+            |known: &[String]| Event::Planned { steps: Vec::new(), plugins: known.to_vec() };
+        for (automated, event, fails) in [
+            (true, planned(&[]), true),
+            (true, planned(&["ab".repeat(32)]), false),
+            (true, began("erase_devices_metadata"), true),
+            (false, planned(&[]), false),
+        ] {
+            let mut node = with_plugin(automated);
+            let reports = [report(&node, 1, event), report(&node, 2, Event::Finished)];
+            store(&mut node, &reports, None, &mut Vec::new());
+            match node.work.unwrap().outcome {
+                Some(Outcome::Failed(failure)) if fails => {
+                    let words = "planned without the order's plugins (abababababab)";
+                    assert!(failure.message.contains(words), "{failure:?}");
+                }
+                Some(Outcome::Finished) if !fails => {}
+                outcome => panic!("{automated}: {outcome:?}"),
+            }
+        }
+    }
 
     #[test]
     fn a_plan_is_kept_within_bounds_and_shown_with_the_running_step() {
