@@ -2,6 +2,8 @@
 //!
 //! Nobody knows whether such a command may happen twice, so it is sent once.
 
+use std::fmt;
+
 use crate::error::IpmiError;
 use crate::message::Command;
 use crate::session::Session;
@@ -16,8 +18,8 @@ const NET_FN_MAX: u8 = 0x3e;
 const COLD_RESET: Command = Command { net_fn: 6, number: 0x02, name: "cold reset" };
 const WARM_RESET: Command = Command { net_fn: 6, number: 0x03, name: "warm reset" };
 
-/// A raw command within bounds.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A raw command within bounds. Its data is not in its debug output: it may be a password.
+#[derive(Clone, PartialEq, Eq)]
 pub struct RawRequest {
     net_fn: u8,
     command: u8,
@@ -69,6 +71,16 @@ impl RawRequest {
     #[must_use]
     pub fn data(&self) -> &[u8] {
         &self.data
+    }
+}
+
+impl fmt::Debug for RawRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RawRequest")
+            .field("net_fn", &self.net_fn)
+            .field("command", &self.command)
+            .field("data_bytes", &self.data.len())
+            .finish()
     }
 }
 
@@ -138,5 +150,7 @@ mod tests {
         ] {
             assert_eq!(RawRequest::new(net_fn, 1, vec![0; bytes]), Err(error));
         }
+        let request = RawRequest::new(0x06, 0x47, vec![201]).unwrap();
+        assert!(!format!("{request:?}").contains("201"), "data may be a password");
     }
 }

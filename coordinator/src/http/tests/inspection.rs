@@ -52,7 +52,7 @@ async fn post(machines: &Router, query: &str, headers: &[(&str, &str)], body: &V
 }
 
 #[tokio::test]
-async fn a_posted_inventory_ends_the_inspection_and_is_the_nodes() {
+async fn what_a_fake_ramdisk_posts_ends_the_inspection_and_is_the_nodes_inventory() {
     let (client, nonce, machines) = inspected().await;
     let nonce = [("x-ironwright-nonce", nonce.as_str())];
     let answer = post(&machines, "", &nonce, &found()).await;
@@ -136,7 +136,7 @@ async fn strangers_and_wrong_versions_store_nothing() {
 }
 
 #[tokio::test]
-async fn an_error_of_the_ramdisk_fails_the_inspection_and_says_why() {
+async fn an_error_of_a_fake_ramdisk_fails_the_inspection_and_says_why() {
     let (client, nonce, machines) = inspected().await;
     let mut body = found();
     body["error"] = json!("collector default failed");
