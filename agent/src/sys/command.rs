@@ -156,18 +156,22 @@ pub trait DeviceCommands: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// [`CommandError`]; [`CommandError::NotOffered`] for everything but NVMe.
-    fn nvme_namespace(&self) -> Result<u32, CommandError>;
+    fn nvme_namespace(&self) -> Result<u32, CommandError> {
+        Err(CommandError::NotOffered)
+    }
 
-    /// Performs an NVMe admin command; `name` is for messages. Returns dword 0 of the completion.
+    /// Performs an NVMe admin command; its name is for messages. Returns dword 0 of the completion.
     ///
     /// # Errors
     /// [`CommandError`]; every status but success is one.
     fn nvme_admin(
         &self,
-        name: &'static str,
-        command: &NvmeCommand,
-        data: Data<'_>,
-    ) -> Result<u32, CommandError>;
+        _name: &'static str,
+        _command: &NvmeCommand,
+        _data: Data<'_>,
+    ) -> Result<u32, CommandError> {
+        Err(CommandError::NotOffered)
+    }
 
     /// Performs a SCSI command; `name` is for messages. A status other than good is an answer, not an error, because ATA
     /// registers and progress come as sense data.
@@ -260,17 +264,6 @@ mod tests {
     struct FakeAnswer(ScsiAnswer);
 
     impl DeviceCommands for FakeAnswer {
-        fn nvme_namespace(&self) -> Result<u32, CommandError> {
-            Err(CommandError::NotOffered)
-        }
-        fn nvme_admin(
-            &self,
-            _: &'static str,
-            _: &NvmeCommand,
-            _: Data<'_>,
-        ) -> Result<u32, CommandError> {
-            Err(CommandError::NotOffered)
-        }
         fn scsi(
             &self,
             _: &'static str,

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::FakeBlocks;
 use crate::erase::device::ata::tests::identify_data;
-use crate::sys::command::{
-    CommandError, Data, DeviceCommands, NvmeCommand, ScsiAnswer, ScsiCommand,
-};
+use crate::sys::command::{CommandError, Data, DeviceCommands, ScsiAnswer, ScsiCommand};
 
 #[derive(Debug)]
 pub(in crate::erase) struct FakeAta {
@@ -172,19 +170,6 @@ fn sense(error: u8, status: u8, count: u16, lba: u64) -> Vec<u8> {
 }
 
 impl DeviceCommands for FakeAta {
-    fn nvme_namespace(&self) -> Result<u32, CommandError> {
-        Err(CommandError::NotOffered)
-    }
-
-    fn nvme_admin(
-        &self,
-        _: &'static str,
-        _: &NvmeCommand,
-        _: Data<'_>,
-    ) -> Result<u32, CommandError> {
-        Err(CommandError::NotOffered)
-    }
-
     fn scsi(
         &self,
         _: &'static str,

@@ -4,9 +4,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::FakeBlocks;
-use crate::sys::command::{
-    CommandError, Data, DeviceCommands, NvmeCommand, ScsiAnswer, ScsiCommand,
-};
+use crate::sys::command::{CommandError, Data, DeviceCommands, ScsiAnswer, ScsiCommand};
 
 #[derive(Debug)]
 pub(in crate::erase) struct FakeScsi {
@@ -67,19 +65,6 @@ impl FakeScsi {
 }
 
 impl DeviceCommands for FakeScsi {
-    fn nvme_namespace(&self) -> Result<u32, CommandError> {
-        Err(CommandError::NotOffered)
-    }
-
-    fn nvme_admin(
-        &self,
-        _: &'static str,
-        _: &NvmeCommand,
-        _: Data<'_>,
-    ) -> Result<u32, CommandError> {
-        Err(CommandError::NotOffered)
-    }
-
     fn scsi(
         &self,
         _: &'static str,
