@@ -70,9 +70,9 @@ fn matching(store: &Store, patterns: &[Regex]) -> Result<Vec<(u16, String)>, Fai
 }
 
 fn patterns(args: &Value) -> Result<Vec<Regex>, Failure> {
-    let given: Vec<&str> = match &args["match_patterns"] {
-        Value::Array(patterns) => patterns.iter().map(|one| one.as_str().unwrap_or("")).collect(),
-        _ => USUAL.to_vec(),
+    let given: Vec<&str> = match args["match_patterns"].as_array() {
+        Some(patterns) => patterns.iter().map(|one| one.as_str().unwrap_or("")).collect(),
+        None => USUAL.to_vec(),
     };
     let refuse = |why: String| Failure {
         step: String::new(),

@@ -22,10 +22,8 @@ pub fn deploy(args: &Value) -> Result<Deploy, Vec<String>> {
                 .to_owned(),
         );
     }
-    let urls: Vec<String> = match &info["urls"] {
-        Value::Array(urls) => urls.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        _ => Vec::new(),
-    };
+    let urls = info["urls"].as_array().into_iter().flatten();
+    let urls: Vec<String> = urls.filter_map(Value::as_str).map(str::to_owned).collect();
     if urls.is_empty() {
         problems.push("image_info/urls names no URL".to_owned());
     }
