@@ -349,12 +349,12 @@ async fn extra_deploy_steps_run_around_the_image_and_the_plan_says_so_first() {
         .journal
         .unacknowledged()
         .into_iter()
-        .filter_map(|report| match report.event {
-            Event::Planned { steps, .. } => {
-                Some(steps.iter().map(|step| step.step.clone()).collect::<Vec<_>>().join(" "))
+        .filter_map(|report| {
+            if let Event::Planned { steps, .. } = &report.event {
+                let names: Vec<&str> = steps.iter().map(|step| step.step.as_str()).collect();
+                return Some(names.join(" "));
             }
-            Event::StepStarted { step } => Some(step),
-            _ => None,
+            if let Event::StepStarted { step } = report.event { Some(step) } else { None }
         })
         .collect();
     let expected = [
