@@ -25,7 +25,7 @@ pub async fn carry_out(
     desk: &OrderDesk,
 ) -> Result<(), Failure> {
     let facts = machine.look_again().await?;
-    let disk = facts.root_disk(&order.root_device);
+    let disk = facts.root_disk(&order.root_device, &order.skip);
     let sector_bytes = disk.as_ref().map_or(USUAL_SECTOR, |disk| disk.sector_bytes);
     let drive = prepare(machine.http(), order, sector_bytes).await;
     let (drive, drive_bytes) = match drive {

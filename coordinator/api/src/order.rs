@@ -47,6 +47,9 @@ pub struct Deploy {
     /// of at least 4 GiB.
     #[serde(default)]
     pub root_device: serde_json::Value,
+    /// Disks that are never taken: root device hints, one object a disk (`properties.skip_block_devices`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skip: Vec<serde_json::Value>,
     /// The config drive: an object (`meta_data`, `user_data`, `network_data`, `vendor_data`), or text: base64 of a gzipped
     /// ISO, or an http(s) URL of one of these. Absent: none.
     #[serde(default)]
