@@ -219,7 +219,7 @@ mod tests {
         let disk = facts.root_disk(&Value::Null, &[]).unwrap();
         assert_eq!((disk.path, disk.bytes, disk.sector_bytes), (name.clone(), 8 << 30, 512));
         for skip in [json!({ "name": name }), json!({"colour": "red"})] {
-            let problem = facts.root_disk(&Value::Null, &[skip.clone()]).unwrap_err();
+            let problem = facts.root_disk(&Value::Null, std::slice::from_ref(&skip)).unwrap_err();
             assert!(matches!(problem, Problem::RootDisk { .. }), "{skip}: {problem}");
         }
     }

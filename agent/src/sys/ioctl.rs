@@ -274,7 +274,7 @@ pub(crate) mod link {
 
     mod raw {
         use nix::ioctl_readwrite_bad;
-        use nix::libc::{IFNAMSIZ, SIOCETHTOOL, c_char, c_int, c_void};
+        use nix::libc::{IFNAMSIZ, c_char, c_void};
 
         /// `struct ethtool_perm_addr`, with room for the address behind it.
         #[derive(Debug)]
@@ -297,8 +297,8 @@ pub(crate) mod link {
         #[cfg(target_pointer_width = "64")]
         const _: () = assert!(size_of::<Request>() == 40);
 
-        // The macro wants the type that libc's ioctl takes.
-        ioctl_readwrite_bad!(ethtool, SIOCETHTOOL as c_int, Request);
+        // `SIOCETHTOOL`; libc has it in another type than its ioctl takes.
+        ioctl_readwrite_bad!(ethtool, 0x8946, Request);
     }
 
     /// The permanent hardware address of card `name` (`SIOCETHTOOL`), through any socket.
