@@ -283,6 +283,7 @@ fn kind(work: &Work) -> &'static str {
         Work::Inspect => "inspect",
         Work::Deploy(_) => "deploy",
         Work::Clean(_) => "clean",
+        Work::Service(_) => "service",
         Work::Unknown => "unknown work",
     }
 }

@@ -13,6 +13,7 @@ use ironwright_api::{Blame, Failure, Image, Order, Work};
 
 pub use facts::{DiskFact, Facts, Object, SlowFacts};
 
+use crate::deploy::RootDisk;
 use crate::erase::certificate::Notary;
 use crate::heartbeat::{Crew, OrderDesk};
 use crate::image::Http;
@@ -33,6 +34,8 @@ pub struct Machine {
     notary: Option<Notary>,
     plugins: Supply,
     learning: Learning,
+    /// Where the last image of this agent process went.
+    written: Mutex<Option<RootDisk>>,
 }
 
 impl Machine {
@@ -47,6 +50,7 @@ impl Machine {
             notary: None,
             plugins: Supply::default(),
             learning: Learning::default(),
+            written: Mutex::default(),
         }
     }
 
@@ -119,6 +123,17 @@ impl Machine {
         &self.http
     }
 
+    /// Notes where an image went.
+    pub fn remember(&self, disk: RootDisk) {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(disk);
+    }
+
+    /// Where the last image of this agent process went.
+    #[must_use]
+    pub fn written(&self) -> Option<RootDisk> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Collects the facts anew: disks come and go between orders.
     ///
     /// # Errors
@@ -146,6 +161,7 @@ impl Crew for Machine {
                 Box::pin(deploy::carry_out(self, work, &order.steps, &desk)).await
             }
             Work::Clean(work) => Box::pin(clean::carry_out(self, work, &order.steps, &desk)).await,
+            Work::Service(work) => Box::pin(clean::service(self, work, &order.steps, &desk)).await,
             Work::Unknown => Err(unknown()),
         }
     }
@@ -166,7 +182,7 @@ fn unknown() -> Failure {
     Failure {
         step: String::new(),
         message: format!(
-            "nothing was changed: the order's kind of work is unknown to agent {} (it knows inspect, deploy and clean)",
+            "nothing was changed: the order's kind of work is unknown to agent {} (it knows inspect, deploy, clean and service)",
             env!("CARGO_PKG_VERSION")
         ),
         remedy: "build the ramdisk from the coordinator's version".to_owned(),

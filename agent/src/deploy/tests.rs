@@ -15,11 +15,13 @@ fn deploy() -> Deploy {
             access: None,
         },
         root_device: serde_json::Value::Null,
-        skip: Vec::new(),
         configdrive: serde_json::Value::Null,
         readback: ReadbackMode::Full,
         node_name: String::new(),
         node_uuid: Uuid::nil(),
+        steps: Vec::new(),
+        erase: ironwright_api::EraseSettings::default(),
+        plugins: Vec::new(),
     }
 }
 

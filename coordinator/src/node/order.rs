@@ -34,11 +34,13 @@ pub fn deploy(node: &Node) -> Result<Order, OrderError> {
     let deploy = Deploy {
         image: Image { access: None, ..image },
         root_device: hints.cloned().unwrap_or(Value::Null),
-        skip: skipped(node),
         configdrive: Value::Null,
         readback: readback(node)?,
         node_name: node.name.clone().unwrap_or_default(),
         node_uuid: node.uuid,
+        steps: Vec::new(),
+        erase: EraseSettings::default(),
+        plugins: Vec::new(),
     };
     Ok(order(Work::Deploy(Box::new(deploy))))
 }
@@ -137,7 +139,9 @@ mod tests {
     fn made(instance_info: Value) -> Result<Deploy, OrderError> {
         match deploy(&node_with(instance_info))?.work {
             Work::Deploy(deploy) => Ok(*deploy),
-            Work::Inspect | Work::Clean(_) | Work::Unknown => panic!("not a deploy"),
+            Work::Inspect | Work::Clean(_) | Work::Service(_) | Work::Unknown => {
+                panic!("not a deploy")
+            }
         }
     }
 
@@ -170,7 +174,9 @@ mod tests {
         node.properties = properties.as_object().unwrap().clone();
         match automated_clean(&node, settings, Vec::new()).work {
             Work::Clean(clean) => clean,
-            Work::Inspect | Work::Deploy(_) | Work::Unknown => panic!("not a clean"),
+            Work::Inspect | Work::Deploy(_) | Work::Service(_) | Work::Unknown => {
+                panic!("not a clean")
+            }
         }
     }
 
