@@ -240,7 +240,8 @@ fn makes_sense(certificate: &Certificate) -> Result<(), String> {
         "erase_devices_metadata" if !metadata => {
             return Err("it is of erase_devices_metadata, with another method".to_owned());
         }
-        "erase_devices" | "erase_devices_metadata" => {}
+        // Express: by itself where the disk can, else its metadata; the category says which.
+        "erase_devices" | "erase_devices_metadata" | "erase_devices_express" => {}
         other => return Err(format!("no step erases disks that is called {other:.64?}")),
     }
     let disk = &certificate.disk;

@@ -26,7 +26,7 @@ pub use evidence::{
 };
 pub use order::{
     Automated, BOOT_ENTRY_PRIORITY, Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy,
-    DeployStep, EraseSettings, Image, ImageAccess, Order, PluginBundle, Service,
+    DeployStep, EraseSettings, Image, ImageAccess, Order, PartitionImage, PluginBundle, Service,
     WRITE_IMAGE_PRIORITY, Work,
 };
 pub use report::{
