@@ -97,12 +97,17 @@ pub async fn provision(app: &App, ident: &str, request: Request) -> Result<(), A
     Ok(())
 }
 
-/// Starts a change of the power state.
+/// Starts a change of the power state, which may take `timeout_s` seconds if that is said.
 ///
 /// # Errors
 ///
 /// [`ActionError`]; the node is unchanged.
-pub async fn power(app: &App, ident: &str, target: PowerTarget) -> Result<(), ActionError> {
+pub async fn power(
+    app: &App,
+    ident: &str,
+    target: PowerTarget,
+    timeout_s: Option<u64>,
+) -> Result<(), ActionError> {
     let uuid = change(app, ident, |node| {
         if matches!(node.provision_state, ProvisionState::Cleaning | ProvisionState::CleanWait) {
             let sentence =
@@ -117,6 +122,7 @@ pub async fn power(app: &App, ident: &str, target: PowerTarget) -> Result<(), Ac
         free(node)?;
         app.power.bmc(node).map_err(ActionError::Bmc)?;
         node.power_request = Some(target);
+        node.power_timeout = timeout_s;
         node.target_power_state = Some(target.reaches());
         // Why the node failed stays until the next provisioning action: it says what to do.
         if !node.provision_state.is_failed() {

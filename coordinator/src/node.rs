@@ -79,6 +79,9 @@ pub struct Node {
     /// The operator's request that is to be carried out.
     #[serde(default)]
     pub power_request: Option<PowerTarget>,
+    /// Seconds that a change for this request may take; none: the setting, and ten minutes for an operating system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_timeout: Option<u64>,
     /// Why the last action failed; cleared when the next one starts.
     #[serde(default)]
     pub last_error: Option<String>,

@@ -95,6 +95,7 @@ async fn change_power(
     };
     let settled = settle(app, mark, |node| {
         node.power_request = None;
+        node.power_timeout = None;
         node.target_power_state = None;
         node.power_state = power.or(node.power_state);
         if problem.is_some() || !node.provision_state.is_failed() {
