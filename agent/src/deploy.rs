@@ -7,6 +7,8 @@ mod bootable;
 mod carry_out;
 mod fetch;
 mod identifiers;
+pub mod image_info;
+pub mod image_step;
 mod perform;
 mod problem;
 pub mod run;
@@ -110,6 +112,16 @@ pub fn plan(order: &Deploy, ground: Ground, done: &[StepRecord]) -> Result<Plan,
     // A BIOS starts what LBA 0 holds: there is nothing to tell it.
     actions.extend(ground.uefi.then_some(Action::BootEntry));
     Ok(Plan { disk, actions })
+}
+
+/// Refuses what is wrong with the image and with the config drive, before steps that may make the root disk itself.
+///
+/// # Errors
+/// [`PlanError`] with every problem found.
+fn refuse_early(order: &Deploy, drive: Result<(), Problem>) -> Result<(), PlanError> {
+    let mut problems = image_problems(order);
+    problems.extend(drive.err());
+    if problems.is_empty() { Ok(()) } else { Err(PlanError { problems }) }
 }
 
 /// Whether the last image begun was also committed.

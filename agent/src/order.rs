@@ -11,6 +11,7 @@ use ironwright_api::{Blame, Failure, Image, Order, Work};
 
 pub use facts::{DiskFact, Facts};
 
+use crate::deploy::RootDisk;
 use crate::erase::certificate::Notary;
 use crate::heartbeat::{Crew, OrderDesk};
 use crate::image::Http;
@@ -29,6 +30,8 @@ pub struct Machine {
     facts: Mutex<Arc<Facts>>,
     notary: Option<Notary>,
     plugins: Supply,
+    /// Where the last image of this agent process went.
+    written: Mutex<Option<RootDisk>>,
 }
 
 impl Machine {
@@ -42,6 +45,7 @@ impl Machine {
             facts: Mutex::new(Arc::new(facts)),
             notary: None,
             plugins: Supply::default(),
+            written: Mutex::default(),
         }
     }
 
@@ -108,6 +112,17 @@ impl Machine {
         &self.http
     }
 
+    /// Notes where an image went.
+    pub fn remember(&self, disk: RootDisk) {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(disk);
+    }
+
+    /// Where the last image of this agent process went.
+    #[must_use]
+    pub fn written(&self) -> Option<RootDisk> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Collects the facts anew: disks come and go between orders.
     ///
     /// # Errors
@@ -133,6 +148,7 @@ impl Crew for Machine {
                 Box::pin(deploy::carry_out(self, work, &order.steps, &desk)).await
             }
             Work::Clean(work) => Box::pin(clean::carry_out(self, work, &order.steps, &desk)).await,
+            Work::Service(work) => Box::pin(clean::service(self, work, &order.steps, &desk)).await,
             Work::Unknown => Err(unknown()),
         }
     }
@@ -147,7 +163,7 @@ fn unknown() -> Failure {
     Failure {
         step: String::new(),
         message: format!(
-            "nothing was changed: the order's kind of work is unknown to agent {} (it knows inspect, deploy and clean)",
+            "nothing was changed: the order's kind of work is unknown to agent {} (it knows inspect, deploy, clean and service)",
             env!("CARGO_PKG_VERSION")
         ),
         remedy: "build the ramdisk from the coordinator's version".to_owned(),

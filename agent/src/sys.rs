@@ -33,6 +33,13 @@ pub enum Effect {
         /// The label of the entry.
         label: String,
     },
+    /// Boot entries are removed from the firmware.
+    RemoveBootEntries {
+        /// The #### of their `Boot####`.
+        numbers: Vec<u16>,
+    },
+    /// The firmware's persistent store is emptied.
+    ErasePstore,
 }
 
 /// Why the machine is not handed over.

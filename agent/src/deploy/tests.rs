@@ -19,6 +19,9 @@ fn deploy() -> Deploy {
         readback: ReadbackMode::Full,
         node_name: String::new(),
         node_uuid: Uuid::nil(),
+        steps: Vec::new(),
+        erase: ironwright_api::EraseSettings::default(),
+        plugins: Vec::new(),
     }
 }
 
