@@ -8,6 +8,12 @@ use anyhow::Context;
 use crate::host::Program;
 use crate::packages;
 
+/// The folder's name: what is no name of a file becomes a dash.
+fn folder(release: &str) -> String {
+    let name = release.replace("==", "-");
+    name.replace(|c: char| !(c.is_ascii_alphanumeric() || "-._".contains(c)), "-")
+}
+
 /// Installs `release` (`name==version`, and others beside it after spaces) once, below `kind` in the cache; returns the
 /// environment's folder.
 ///
@@ -15,7 +21,7 @@ use crate::packages;
 ///
 /// What `python3 -m venv` or `pip` say.
 pub fn install(kind: &str, release: &str) -> anyhow::Result<PathBuf> {
-    let home = packages::cache_dir().join(kind).join(release.replace("==", "-").replace(' ', "+"));
+    let home = packages::cache_dir().join(kind).join(folder(release));
     let done = home.join("installed");
     if done.exists() {
         return Ok(home);

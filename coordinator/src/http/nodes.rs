@@ -130,6 +130,12 @@ fn created(body: &Value, version: Version, now: Timestamp) -> Result<Node, ApiEr
     if problems.is_empty() { Ok(node) } else { Err(ApiError::problems(&problems)) }
 }
 
+/// The fields that a new node may have.
+pub(super) fn creatable() -> impl Iterator<Item = &'static str> {
+    let known = fields::NODE.iter().map(|field| field.0);
+    known.filter(|name| may_create(name))
+}
+
 fn may_create(key: &str) -> bool {
     let interface = key.strip_suffix("_interface").is_some_and(|kind| KINDS.contains(&kind));
     interface || CREATE.contains(&key)

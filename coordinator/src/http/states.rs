@@ -7,8 +7,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 
-pub(super) use provision::one_step;
 pub use provision::provision;
+pub(super) use provision::{deploy_step, one_step};
 
 use super::error::ApiError;
 use super::fields::{NODE, visible};
@@ -19,6 +19,18 @@ use super::version::Version;
 use crate::actions;
 use crate::app::App;
 use crate::node::{Node, PowerTarget};
+
+/// The members of the body of `PUT …/states/provision`, with their JSON types.
+pub(super) const PROVISION: [(&str, &str); 8] = [
+    ("target", "string"),
+    ("configdrive", "object"),
+    ("clean_steps", "array"),
+    ("deploy_steps", "array"),
+    ("service_steps", "array"),
+    ("rescue_password", "string"),
+    ("disable_ramdisk", "boolean"),
+    ("runbook", "string"),
+];
 
 /// What `GET …/states` shows of a node.
 const SHOWN: [&str; 11] = [

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ironwright_ipmi::{IpmiError, Limits, Resetting, Session, Suite, Target};
+use ironwright_ipmi::{Control, IpmiError, Limits, RawRequest, Resetting, Session, Suite, Target};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -203,6 +203,11 @@ impl Bmc for IpmiBmc {
             let send = async |session: &mut Session| {
                 Ok(match command {
                     Vendor::Raw(request) => VendorReply::Data(session.raw(request).await?),
+                    Vendor::Interrupt => {
+                        session.chassis_control(Control::Diagnostic).await?;
+                        VendorReply::Data(Vec::new())
+                    }
+                    Vendor::Identify(on) => VendorReply::Data(session.raw(&light(*on)?).await?),
                     Vendor::Reset(reset) => match session.reset(*reset).await? {
                         Resetting::Agreed => VendorReply::Data(Vec::new()),
                         Resetting::Silent => VendorReply::Silent,
@@ -213,6 +218,13 @@ impl Bmc for IpmiBmc {
             Ok(self.session(Limits::default().total, send).await?)
         })
     }
+}
+
+/// Chassis identify (spec 28.5): on until switched off, or off.
+fn light(on: bool) -> Result<RawRequest, Trouble> {
+    let data = if on { vec![0, 1] } else { vec![0] };
+    RawRequest::new(0x00, 0x04, data)
+        .map_err(|error| Trouble::Bmc(BmcError::Client(Box::new(error))))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Whole lives of a node over a simulated machine, in virtual time.
 
+mod parts;
 mod sim;
 
 use ironwright_api::{Blame, Failure};
