@@ -166,7 +166,7 @@ impl Agent {
 
     async fn run(self, macs: Vec<String>, stop: CancellationToken) -> Result<Done, Trouble> {
         let network = "check the network, the coordinator and the boot script";
-        let Settings { tls_pin, http_timeout, .. } = self.settings;
+        let Settings { tls_pin, http_timeout, lldp_timeout, .. } = self.settings;
         let client = tls::coordinator_client(tls_pin, http_timeout)
             .map_err(|error| Trouble::new(&error, "report this with the machine's console"))?;
         let coordinator = Coordinator::new(
@@ -192,6 +192,7 @@ impl Agent {
         };
         let plugins = Supply::new(files, self.settings.api_urls, self.trust, self.launcher);
         let machine = Machine::new(self.system, images, facts).trusting(tls_pin);
+        let machine = machine.listening(lldp_timeout);
         let crew = Arc::new(machine.with_notary(notary).with_plugins(plugins));
         let pace = self.pace.unwrap_or_else(|| Pace::new(session.interval_ms));
         Heart::new(coordinator, session, self.journal, crew, self.tail, self.stages)
