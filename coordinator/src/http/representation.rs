@@ -112,11 +112,13 @@ impl Serialize for Shown<'_> {
 /// The wire text of a provision state at `version`: states that older versions do not know, in the words those have.
 #[must_use]
 pub fn provision_state(state: ProvisionState, version: Version) -> Option<&'static str> {
-    match state {
-        ProvisionState::Available if version.0 < 2 => None,
-        ProvisionState::InspectWait if version.0 < 39 => Some(ProvisionState::Inspecting.text()),
-        _ => Some(state.text()),
+    if state == ProvisionState::Available && version.0 < 2 {
+        return None;
     }
+    if state == ProvisionState::InspectWait && version.0 < 39 {
+        return Some(ProvisionState::Inspecting.text());
+    }
+    Some(state.text())
 }
 
 fn node_field<M: SerializeMap>(

@@ -46,7 +46,7 @@ pub fn explain(node: &Node, settings: &Settings, live: &Live) -> Explanation {
     };
     match &node.work {
         Some(work) if !node.provision_state.is_held() => {
-            wait(&mut explanation, node, work, settings, pulse.as_ref(), live.started())
+            wait(&mut explanation, node, work, settings, pulse.as_ref(), live.started());
         }
         None if node.provision_state.is_busy() => {
             explanation.waits_for = Some("the BMC".to_owned());

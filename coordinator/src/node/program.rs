@@ -135,9 +135,10 @@ pub fn of_steps(
         parts.extend(of_agent(std::mem::take(&mut batch), awake, &order));
         awake = !without_ramdisk && matches!(own, Own::PowerOn | Own::Reboot);
         match own {
-            Own::PowerOn if !without_ramdisk => {}
-            Own::Reboot if !without_ramdisk => parts.push(Part::Own(Own::PowerOff)),
-            own => parts.push(Part::Own(own)),
+            _ if without_ramdisk => parts.push(Part::Own(own)),
+            Own::PowerOn => {}
+            Own::Reboot => parts.push(Part::Own(Own::PowerOff)),
+            Own::PowerOff | Own::Hold | Own::Wait(_) => parts.push(Part::Own(own)),
         }
     }
     parts.extend(of_agent(batch, awake, &order));
@@ -175,7 +176,7 @@ pub fn of_deploy(
     let plain_all = |steps: &[DeployStep]| steps.iter().map(plain).collect::<Vec<_>>();
     let mut parts = of_steps(&plain_all(before), false, &service);
     // Nobody has to be awake where the image's order is next.
-    if parts.last().is_some_and(|part| is_empty(part)) {
+    if parts.last().is_some_and(is_empty) {
         parts.pop();
     }
     let image = Deploy { steps: batch.to_vec(), ..deploy.clone() };

@@ -119,7 +119,6 @@ async fn a_held_node_is_given_up_when_nobody_lets_it_go_on() {
 }
 
 #[tokio::test]
-#[expect(clippy::too_many_lines, reason = "one table")]
 async fn verbs_that_an_interface_does_not_do_are_refused_as_in_ironic() {
     let client = client();
     client.node(json!({"name": "n", "driver": "ipmi", "inspect_interface": "no-inspect"})).await;

@@ -182,17 +182,18 @@ fn runbook(verb: Verb, value: &Value, steps: &[Step]) -> Result<String, String> 
 /// Whether the steps must do without a ramdisk.
 fn without_ramdisk(verb: Verb, value: &Value, version: Version) -> Result<bool, ApiError> {
     let without = flag("disable_ramdisk", value).map_err(ApiError::Invalid)?;
-    match verb {
-        Verb::Service if without && version.0 < 108 => Err(ApiError::TooNew(
-            "disable_ramdisk for a service needs at least version 1.108.".into(),
-        )),
-        Verb::Clean | Verb::Service => Ok(without),
-        _ if !without => Ok(false),
-        _ => Err(ApiError::Invalid(
+    if without && !matches!(verb, Verb::Clean | Verb::Service) {
+        return Err(ApiError::Invalid(
             "\"disable_ramdisk\" is only valid when setting target provision state to clean or service"
                 .into(),
-        )),
+        ));
     }
+    if without && verb == Verb::Service && version.0 < 108 {
+        return Err(ApiError::TooNew(
+            "disable_ramdisk for a service needs at least version 1.108.".into(),
+        ));
+    }
+    Ok(without)
 }
 
 /// The steps under `key`; every problem goes to `problems`.
