@@ -78,6 +78,13 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
                 &[&["test", "--package", "lab", "--test", "process"][..], &clients].concat(),
             ))
         })?;
+        phases.run("a real conductor", || {
+            crate::ironic::install().context("installing Ironic")?;
+            let conductor = ["--", "--ignored", "--test-threads", "1", "conductor::"];
+            counted(cargo(
+                &[&["test", "--package", "lab", "--test", "process"][..], &conductor].concat(),
+            ))
+        })?;
         phases.run("fuzzing", fuzz::run)?;
     }
     let mut inputs = None;

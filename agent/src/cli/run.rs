@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use ironwright_api::{Failure, ImageAccess};
 use tokio::signal::unix::{SignalKind, signal};
@@ -10,14 +11,15 @@ use tokio_util::sync::CancellationToken;
 use super::output::Trouble;
 use super::{Done, collect, runtime, system};
 use crate::config::{Parameters, Settings, normal_mac};
-use crate::coordinator::{Coordinator, Retry};
+use crate::coordinator::{Coordinator, Found, Introduction, Retry};
 use crate::erase::certificate::{Notary, Signer};
 use crate::heartbeat::{Boot, Heart, Pace, Stages};
-use crate::journal::{Journal, Session};
+use crate::ironic::{self, Conducted, inspection, media};
+use crate::journal::Journal;
 use crate::order::{Facts, Machine};
 use crate::plugin::supply::Supply;
 use crate::report::LogTail;
-use crate::sys::System;
+use crate::sys::{Effect, System};
 use crate::tls;
 
 #[derive(Debug, clap::Args)]
@@ -43,10 +45,25 @@ pub(super) struct Args {
     /// Trusted public keys of plugins, files or folders, outside the ramdisk; in it only those that it was booted with.
     #[arg(long)]
     trust: Vec<PathBuf>,
+    /// Where to post what an inspection finds, once, before the lookup; without --api-url nothing else is done.
+    #[arg(long)]
+    inspection_url: Option<String>,
+    /// Where an Ironic conductor's commands are taken; 0: any free port.
+    #[arg(long)]
+    listen_port: Option<u16>,
 }
 
 fn mac(text: &str) -> Result<String, String> {
     normal_mac(text).ok_or_else(|| "it is not a MAC address".to_owned())
+}
+
+/// How a conductor reaches an agent in a sandbox, where that is not the usual way.
+#[derive(Debug, Clone, Default)]
+pub struct Commands {
+    /// `ipa-inspection-callback-url`.
+    pub inspection_url: Option<String>,
+    /// The port of commands; 0: any free one.
+    pub port: u16,
 }
 
 /// An agent in a process of somebody else's: always a sandbox.
@@ -54,6 +71,8 @@ fn mac(text: &str) -> Result<String, String> {
 pub struct Sandboxed {
     /// Base URL of the coordinator, without /v1.
     pub api_url: String,
+    /// Where facts are read: `/`, or a captured tree.
+    pub root: PathBuf,
     /// The disks or files that orders may use.
     pub disks: Vec<PathBuf>,
     /// MAC addresses to look the node up by.
@@ -68,6 +87,8 @@ pub struct Sandboxed {
     pub trust: Vec<PathBuf>,
     /// How far apart heartbeats are; none: as the coordinator asks.
     pub pace: Option<Pace>,
+    /// For Ironic mode.
+    pub commands: Commands,
 }
 
 pub(super) fn run(args: Args, tail: LogTail) -> Result<Done, Trouble> {
@@ -78,40 +99,55 @@ pub(super) fn run(args: Args, tail: LogTail) -> Result<Done, Trouble> {
 
 /// Runs an agent until `stop`, in a sandbox of the disks named: whatever machine this is, no other disk is opened.
 ///
+/// Returns what would have been done to the machine and was recorded instead.
+///
 /// # Errors
 ///
 /// What the program would print, with its remedy.
-pub async fn run_in_sandbox(options: Sandboxed, stop: CancellationToken) -> Result<(), Failure> {
-    let system =
-        System::sandbox(Path::new("/"), &options.disks).map_err(|error| Trouble::usage(&error))?;
+pub async fn run_in_sandbox(
+    options: Sandboxed,
+    stop: CancellationToken,
+) -> Result<Vec<Effect>, Failure> {
+    let system = System::sandbox(&options.root, &options.disks);
+    let system = system.map_err(|error| Trouble::usage(&error))?;
     let args = Args {
-        api_url: Some(options.api_url),
+        api_url: Some(options.api_url).filter(|url| !url.is_empty()),
         disk: options.disks,
         mac: options.macs,
         nonce: options.nonce,
         tls_pin: options.tls_pin,
         run_dir: options.run_dir,
         trust: options.trust,
+        inspection_url: options.commands.inspection_url,
+        listen_port: Some(options.commands.port),
     };
     let agent = Agent {
         pace: options.pace,
         launcher: None,
         ..Agent::new(&args, system, LogTail::default())?
     };
+    let system = agent.system.clone();
     agent.run(args.mac, stop).await?;
-    Ok(())
+    Ok(system.recorded())
 }
 
 /// In the ramdisk the kernel command line, with flags on top; elsewhere flags only.
 fn settings(args: &Args, system: &System) -> Result<Settings, crate::config::SettingsError> {
     let mut parameters = match system.named_disks() {
-        None => Parameters::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default()),
+        None => {
+            let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+            let mut parameters = Parameters::parse(&line);
+            media::add(&mut parameters);
+            parameters
+        }
         Some(_) => Parameters::default(),
     };
     for (key, value) in [
         ("ipa-api-url", &args.api_url),
         ("ironwright.nonce", &args.nonce),
         ("ironwright.tls", &args.tls_pin),
+        ("ipa-inspection-callback-url", &args.inspection_url),
+        ("ipa-listen-port", &args.listen_port.map(|port| port.to_string())),
     ] {
         if let Some(value) = value {
             parameters.set(key, value);
@@ -167,10 +203,9 @@ impl Agent {
     async fn run(self, macs: Vec<String>, stop: CancellationToken) -> Result<Done, Trouble> {
         let network = "check the network, the coordinator and the boot script";
         let Settings { tls_pin, http_timeout, .. } = self.settings;
-        let client = tls::coordinator_client(tls_pin, http_timeout)
-            .map_err(|error| Trouble::new(&error, "report this with the machine's console"))?;
+        let client = self.client()?;
         let coordinator = Coordinator::new(
-            client,
+            client.clone(),
             self.settings.api_urls.clone(),
             self.settings.request_id.clone(),
         );
@@ -179,11 +214,20 @@ impl Agent {
         let files = tls::file_client(tls_pin, http_timeout)
             .map_err(|error| Trouble::new(&error, "report this with the machine's console"))?;
         let facts = collect(self.system.clone()).await?;
-        let session = tokio::select! {
-            session = self.session(&coordinator, macs, &facts) => session,
+        let inspected = tokio::select! {
+            node = self.inspect(&client, &facts) => node,
             () = stop.cancelled() => return Ok(Done::Proven),
         };
-        let session = session.map_err(|error| Trouble::new(&error, network))?;
+        if self.settings.api_urls.is_empty() {
+            tracing::info!("no API is named: nothing more to do than to have inspected");
+            stop.cancelled().await;
+            return Ok(Done::Proven);
+        }
+        let found = tokio::select! {
+            found = self.session(&coordinator, macs, &facts, inspected) => found,
+            () = stop.cancelled() => return Ok(Done::Proven),
+        };
+        let Found { session, peer } = found.map_err(|error| Trouble::new(&error, network))?;
         tracing::info!(node = %session.node, boot_id = %self.journal.boot_id(), "at work for this node");
         let notary = Notary {
             node_uuid: session.node,
@@ -193,6 +237,30 @@ impl Agent {
         let plugins = Supply::new(files, self.settings.api_urls, self.trust, self.launcher);
         let machine = Machine::new(self.system, images, facts).trusting(tls_pin);
         let crew = Arc::new(machine.with_notary(notary).with_plugins(plugins));
+        if let Some(conductor) = session.conductor.clone() {
+            let pace = self.pace.map_or_else(ironic::Pace::default, |pace| ironic::Pace {
+                quick: pace.interval,
+                failure: pace.failure,
+            });
+            let conducted = Conducted {
+                coordinator,
+                session,
+                peer,
+                heartbeat_timeout: Duration::from_secs(conductor.heartbeat_timeout_s),
+                node: serde_json::json!({
+                    "properties": conductor.properties, "instance_info": conductor.instance_info,
+                }),
+                machine: crew,
+                journal: self.journal,
+                tail: self.tail,
+                pace,
+                listen: self.settings.ironic.listen,
+            };
+            let ended = conducted.run(stop).await;
+            let end = ended.map_err(|error| Trouble::new(&error, network))?;
+            tracing::info!("Ironic mode ended: {end:?}");
+            return Ok(Done::Proven);
+        }
         let pace = self.pace.unwrap_or_else(|| Pace::new(session.interval_ms));
         Heart::new(coordinator, session, self.journal, crew, self.tail, self.stages)
             .with_pace(pace)
@@ -202,24 +270,54 @@ impl Agent {
         Ok(Done::Proven)
     }
 
+    /// A client for the API: pinned where our own coordinator's boot script pins it.
+    fn client(&self) -> Result<reqwest::Client, Trouble> {
+        let Settings { tls_pin, http_timeout, ironic, .. } = &self.settings;
+        let client = match tls_pin {
+            Some(_) => tls::coordinator_client(*tls_pin, *http_timeout),
+            None => tls::ironic_client(Path::new(tls::CA_BUNDLE), ironic.insecure, *http_timeout),
+        };
+        client.map_err(|error| Trouble::new(&error, "report this with the machine's console"))
+    }
+
+    /// Posts what is known of the machine, where the boot asks for it; the node, where the server says which one it is.
+    async fn inspect(&self, client: &reqwest::Client, facts: &Facts) -> Option<uuid::Uuid> {
+        let wanted = self.settings.ironic.inspection.as_ref()?;
+        let known = inspection::Known {
+            inventory: &facts.inventory,
+            root_disk: facts.default_root_disk(),
+            bootif: self.settings.bootif.as_deref(),
+            tail: &self.tail,
+        };
+        let document = inspection::document(wanted, &known, |_| None);
+        inspection::post(client, wanted, &document).await
+    }
+
     /// The session an earlier process of this boot had, or a new one.
     async fn session(
         &self,
         coordinator: &Coordinator,
         macs: Vec<String>,
         facts: &Facts,
-    ) -> Result<Session, crate::coordinator::LookupError> {
+        node: Option<uuid::Uuid>,
+    ) -> Result<Found, crate::coordinator::LookupError> {
         if let Some(session) = self.journal.session() {
             tracing::warn!("the agent was restarted in this boot: going on with its token");
-            return Ok(session);
+            return Ok(Found { session, peer: None });
         }
         let macs = addresses(macs, facts, self.settings.bootif.as_deref());
         tracing::info!("looking this machine up by {}", macs.join(", "));
         let retry = Retry::new(self.settings.lookup_timeout, self.settings.lookup_interval);
-        let nonce = self.settings.nonce.as_ref();
-        let session = coordinator.lookup(&macs, nonce, self.journal.boot_id(), retry).await?;
-        self.journal.set_session(&session);
-        Ok(session)
+        let who = Introduction {
+            macs: &macs,
+            nonce: self.settings.nonce.as_ref(),
+            boot_id: self.journal.boot_id(),
+            node,
+            token: self.settings.ironic.token.as_ref(),
+        };
+        let found = coordinator.lookup(who, retry).await?;
+        self.journal.set_session(&found.session);
+        Ok(found)
     }
 }
 

@@ -1,0 +1,21 @@
+//! `finalize_rescue`: the account of the machine's owner, for what the ramdisk starts next.
+
+use crate::sys::{Effect, System};
+
+/// Where Ironic's agent leaves the hash.
+const PASSWORD: &str = "etc/ipa-rescue-config/ipa-rescue-password";
+/// That this boot is a rescue.
+const RESCUED: &str = "etc/.rescued";
+
+/// Leaves the hash of the password for the rescue account.
+///
+/// # Errors
+/// Why it cannot be left.
+pub(super) fn prepare(system: &System, hash: &str) -> Result<(), String> {
+    if !system.may(Effect::Rescue) {
+        return Ok(());
+    }
+    let words = |error: std::io::Error| error.to_string();
+    system.write_secret(PASSWORD, hash).map_err(words)?;
+    system.write_secret(RESCUED, "").map_err(words)
+}
