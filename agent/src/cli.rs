@@ -95,8 +95,13 @@ pub fn main() -> ExitCode {
 
 fn inventory() -> Result<Done, Trouble> {
     // Facts are only read; no disk is opened.
-    let inventory = crate::inventory::collect(Path::new("/"));
-    output::print_json(&inventory)?;
+    let root = Path::new("/");
+    let inventory = crate::inventory::collect(root);
+    let mut document = crate::inventory::quick(root, &inventory.disks, &inventory.blank);
+    let printed = serde_json::to_value(&inventory)
+        .map_err(|error| Trouble::new(&error, "report this with the machine's console"))?;
+    document.insert("inventory".to_owned(), printed);
+    output::print_json(&document)?;
     Ok(Done::Proven)
 }
 

@@ -18,6 +18,9 @@ const LOOKUP_TIMEOUT_S: u64 = 600;
 /// Shortest wait between lookups (`ipa-lookup-interval`), Ironic's default.
 const LOOKUP_INTERVAL_S: u64 = 1;
 
+/// How long the switches are listened to (`ipa-lldp-timeout`), Ironic's default.
+const LLDP_TIMEOUT_S: u64 = 30;
+
 /// What the agent must know to find its coordinator.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -39,6 +42,8 @@ pub struct Settings {
     pub http_timeout: Duration,
     /// What only a conductor of Ironic's own says.
     pub ironic: Ironic,
+    /// The switches are listened to for so long.
+    pub lldp_timeout: Duration,
 }
 
 /// Why the settings cannot be used.
@@ -166,6 +171,7 @@ impl Settings {
             lookup_timeout: parameters.seconds("ipa-lookup-timeout", LOOKUP_TIMEOUT_S)?,
             lookup_interval: parameters.seconds("ipa-lookup-interval", LOOKUP_INTERVAL_S)?,
             http_timeout: parameters.seconds("ipa-http-request-timeout", HTTP_TIMEOUT_S)?,
+            lldp_timeout: parameters.seconds("ipa-lldp-timeout", LLDP_TIMEOUT_S)?,
         })
     }
 }

@@ -60,6 +60,8 @@ pub struct RootDisk {
     pub bytes: u64,
     /// Logical sector size, bytes.
     pub sector_bytes: u32,
+    /// That other disks would have done as well.
+    pub warning: Option<String>,
 }
 
 /// What is known of the machine and the order before anything is planned.

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub use beats::Pace;
 use book::Book;
 use certificate::Certificate;
+pub use rescue::is_rescued;
 use worker::Worker;
 
 use crate::coordinator::Coordinator;

@@ -1,26 +1,21 @@
 //! `run`: find the coordinator, then beat until told to stop.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+mod agent;
 
-use ironwright_api::{Failure, ImageAccess};
+use std::path::PathBuf;
+
+use ironwright_api::Failure;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::output::Trouble;
-use super::{Done, collect, runtime, system};
+use super::{Done, runtime, system};
 use crate::config::{Parameters, Settings, normal_mac};
-use crate::coordinator::{Coordinator, Found, Introduction, Retry};
-use crate::erase::certificate::{Notary, Signer};
-use crate::heartbeat::{Boot, Heart, Pace, Stages};
-use crate::ironic::{self, Conducted, inspection, media};
-use crate::journal::Journal;
-use crate::order::{Facts, Machine};
-use crate::plugin::supply::Supply;
+use crate::heartbeat::Pace;
+use crate::ironic::media;
 use crate::report::LogTail;
 use crate::sys::{Effect, System};
-use crate::tls;
+use agent::Agent;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -121,12 +116,8 @@ pub async fn run_in_sandbox(
         inspection_url: options.commands.inspection_url,
         listen_port: Some(options.commands.port),
     };
-    let agent = Agent {
-        pace: options.pace,
-        launcher: None,
-        ..Agent::new(&args, system, LogTail::default())?
-    };
-    let system = agent.system.clone();
+    let agent = Agent::new(&args, system, LogTail::default())?.in_somebody_elses(options.pace);
+    let system = agent.system();
     agent.run(args.mac, stop).await?;
     Ok(system.recorded())
 }
@@ -154,185 +145,6 @@ fn settings(args: &Args, system: &System) -> Result<Settings, crate::config::Set
         }
     }
     Settings::from_parameters(&parameters)
-}
-
-struct Agent {
-    settings: Settings,
-    system: Arc<System>,
-    journal: Arc<Journal>,
-    signer: Arc<Signer>,
-    stages: Stages,
-    tail: LogTail,
-    pace: Option<Pace>,
-    /// Trusted keys of plugins, outside the ramdisk.
-    trust: Vec<PathBuf>,
-    /// Confines plugins.
-    launcher: Option<PathBuf>,
-}
-
-impl Agent {
-    fn new(args: &Args, system: System, tail: LogTail) -> Result<Self, Trouble> {
-        let boot = Boot::read(&args.run_dir);
-        let stages = Stages::start(boot.as_ref());
-        let settings = settings(args, &system).map_err(|error| Trouble::usage(&error))?;
-        let journal = Journal::open(&args.run_dir, boot.map(|boot| boot.boot_id))
-            .map_err(|error| Trouble::new(&error, "name a directory of your own with --run-dir"))?;
-        let signer = Signer::of_boot(&args.run_dir).map_err(|error| {
-            Trouble::new(&error, "remove the damaged key, or start the ramdisk anew")
-        })?;
-        let (system, journal) = (Arc::new(system), Arc::new(journal));
-        let launcher = std::env::current_exe().map_err(|error| {
-            Trouble::new(
-                &error,
-                "check that /proc is mounted and the agent's binary is still there",
-            )
-        })?;
-        Ok(Self {
-            settings,
-            system,
-            journal,
-            signer: Arc::new(signer),
-            stages,
-            tail,
-            pace: None,
-            trust: args.trust.clone(),
-            launcher: Some(launcher),
-        })
-    }
-
-    async fn run(self, macs: Vec<String>, stop: CancellationToken) -> Result<Done, Trouble> {
-        let network = "check the network, the coordinator and the boot script";
-        let Settings { tls_pin, http_timeout, .. } = self.settings;
-        let client = self.client()?;
-        let coordinator = Coordinator::new(
-            client.clone(),
-            self.settings.api_urls.clone(),
-            self.settings.request_id.clone(),
-        );
-        let images = tls::image_client(tls_pin, Path::new(tls::CA_BUNDLE), &ImageAccess::default())
-            .map_err(|error| Trouble::new(&error, "check the certificate authorities"))?;
-        let files = tls::file_client(tls_pin, http_timeout)
-            .map_err(|error| Trouble::new(&error, "report this with the machine's console"))?;
-        let facts = collect(self.system.clone()).await?;
-        let inspected = tokio::select! {
-            node = self.inspect(&client, &facts) => node,
-            () = stop.cancelled() => return Ok(Done::Proven),
-        };
-        if self.settings.api_urls.is_empty() {
-            tracing::info!("no API is named: nothing more to do than to have inspected");
-            stop.cancelled().await;
-            return Ok(Done::Proven);
-        }
-        let found = tokio::select! {
-            found = self.session(&coordinator, macs, &facts, inspected) => found,
-            () = stop.cancelled() => return Ok(Done::Proven),
-        };
-        let Found { session, peer } = found.map_err(|error| Trouble::new(&error, network))?;
-        tracing::info!(node = %session.node, boot_id = %self.journal.boot_id(), "at work for this node");
-        let notary = Notary {
-            node_uuid: session.node,
-            boot_id: self.journal.boot_id(),
-            signer: self.signer.clone(),
-        };
-        let plugins = Supply::new(files, self.settings.api_urls, self.trust, self.launcher);
-        let machine = Machine::new(self.system, images, facts).trusting(tls_pin);
-        let crew = Arc::new(machine.with_notary(notary).with_plugins(plugins));
-        if let Some(conductor) = session.conductor.clone() {
-            let pace = self.pace.map_or_else(ironic::Pace::default, |pace| ironic::Pace {
-                quick: pace.interval,
-                failure: pace.failure,
-            });
-            let conducted = Conducted {
-                coordinator,
-                session,
-                peer,
-                heartbeat_timeout: Duration::from_secs(conductor.heartbeat_timeout_s),
-                node: serde_json::json!({
-                    "properties": conductor.properties, "instance_info": conductor.instance_info,
-                }),
-                machine: crew,
-                journal: self.journal,
-                tail: self.tail,
-                pace,
-                listen: self.settings.ironic.listen,
-            };
-            let ended = conducted.run(stop).await;
-            let end = ended.map_err(|error| Trouble::new(&error, network))?;
-            tracing::info!("Ironic mode ended: {end:?}");
-            return Ok(Done::Proven);
-        }
-        let pace = self.pace.unwrap_or_else(|| Pace::new(session.interval_ms));
-        Heart::new(coordinator, session, self.journal, crew, self.tail, self.stages)
-            .with_pace(pace)
-            .with_erase_key(self.signer.public_key())
-            .run(stop)
-            .await;
-        Ok(Done::Proven)
-    }
-
-    /// A client for the API: pinned where our own coordinator's boot script pins it.
-    fn client(&self) -> Result<reqwest::Client, Trouble> {
-        let Settings { tls_pin, http_timeout, ironic, .. } = &self.settings;
-        let client = match tls_pin {
-            Some(_) => tls::coordinator_client(*tls_pin, *http_timeout),
-            None => tls::ironic_client(Path::new(tls::CA_BUNDLE), ironic.insecure, *http_timeout),
-        };
-        client.map_err(|error| Trouble::new(&error, "report this with the machine's console"))
-    }
-
-    /// Posts what is known of the machine, where the boot asks for it; the node, where the server says which one it is.
-    async fn inspect(&self, client: &reqwest::Client, facts: &Facts) -> Option<uuid::Uuid> {
-        let wanted = self.settings.ironic.inspection.as_ref()?;
-        let known = inspection::Known {
-            inventory: &facts.inventory,
-            root_disk: facts.default_root_disk(),
-            bootif: self.settings.bootif.as_deref(),
-            tail: &self.tail,
-        };
-        let document = inspection::document(wanted, &known, |_| None);
-        inspection::post(client, wanted, &document).await
-    }
-
-    /// The session an earlier process of this boot had, or a new one.
-    async fn session(
-        &self,
-        coordinator: &Coordinator,
-        macs: Vec<String>,
-        facts: &Facts,
-        node: Option<uuid::Uuid>,
-    ) -> Result<Found, crate::coordinator::LookupError> {
-        if let Some(session) = self.journal.session() {
-            tracing::warn!("the agent was restarted in this boot: going on with its token");
-            return Ok(Found { session, peer: None });
-        }
-        let macs = addresses(macs, facts, self.settings.bootif.as_deref());
-        tracing::info!("looking this machine up by {}", macs.join(", "));
-        let retry = Retry::new(self.settings.lookup_timeout, self.settings.lookup_interval);
-        let who = Introduction {
-            macs: &macs,
-            nonce: self.settings.nonce.as_ref(),
-            boot_id: self.journal.boot_id(),
-            node,
-            token: self.settings.ironic.token.as_ref(),
-        };
-        let found = coordinator.lookup(who, retry).await?;
-        self.journal.set_session(&found.session);
-        Ok(found)
-    }
-}
-
-/// The addresses given, or those of the inventory with the card that booted.
-fn addresses(given: Vec<String>, facts: &Facts, bootif: Option<&str>) -> Vec<String> {
-    if !given.is_empty() {
-        return given;
-    }
-    let mut macs = facts.macs.clone();
-    if let Some(bootif) = bootif
-        && !macs.iter().any(|mac| mac == bootif)
-    {
-        macs.push(bootif.to_owned());
-    }
-    macs
 }
 
 /// Cancelled at SIGTERM or SIGINT.

@@ -106,6 +106,7 @@ impl Performer {
         written.warnings =
             blocking(move || Ok(bootable::warnings(&system, disk.as_ref(), &planned, &others)))
                 .await?;
+        written.warnings.extend(self.root.warning.clone());
         for warning in &written.warnings {
             tracing::warn!("{warning}");
         }

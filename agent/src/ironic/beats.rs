@@ -32,6 +32,12 @@ impl Default for Pace {
     }
 }
 
+impl From<crate::heartbeat::Pace> for Pace {
+    fn from(pace: crate::heartbeat::Pace) -> Self {
+        Self { quick: pace.interval, failure: pace.failure }
+    }
+}
+
 /// What every heartbeat says, and to whom.
 #[derive(Debug)]
 pub(super) struct Beats {

@@ -7,6 +7,12 @@ const PASSWORD: &str = "etc/ipa-rescue-config/ipa-rescue-password";
 /// That this boot is a rescue.
 const RESCUED: &str = "etc/.rescued";
 
+/// Whether this boot of the ramdisk is its owner's already. Never in a sandbox.
+#[must_use]
+pub fn is_rescued(system: &System) -> bool {
+    system.named_disks().is_none() && system.root().join(RESCUED).exists()
+}
+
 /// Leaves the hash of the password for the rescue account.
 ///
 /// # Errors

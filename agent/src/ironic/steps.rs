@@ -74,9 +74,9 @@ pub(super) fn result(evidence: Option<Evidence>) -> Value {
         // A RAID plugin's data is the configuration that it made, which the conductor stores.
         Some(Evidence::Plugin(result)) => {
             let PluginResult { data, message, outcome, .. } = *result;
-            match data {
-                Value::Object(data) if !data.is_empty() => Value::Object(data),
-                _ => json!({"outcome": outcome, "message": message}),
+            match data.as_object().is_some_and(|data| !data.is_empty()) {
+                true => data,
+                false => json!({"outcome": outcome, "message": message}),
             }
         }
         Some(Evidence::Configured(_) | Evidence::Committed(_) | Evidence::Unknown) | None => {
@@ -95,10 +95,7 @@ fn image(written: &Written) -> Value {
 
 /// Arguments of a step: the step's own; a RAID step without its configuration gets the node's.
 pub(super) fn arguments(job: &Job, step: &Value, node: &Value) -> Value {
-    let mut args = match &step["args"] {
-        Value::Object(args) => args.clone(),
-        _ => Map::new(),
-    };
+    let mut args = step["args"].as_object().cloned().unwrap_or_default();
     let target = &node["target_raid_config"];
     let asks = job.info().interface == "raid" && job.info().argsinfo.contains_key("raid_config");
     if asks

@@ -129,7 +129,7 @@ impl Worker {
                 let packed = blocking(move || Ok(logs::packed(&tail, &inventory))).await;
                 Ok(json!({"system_logs": packed.map_err(|why| unexpected(&why))?}))
             }
-            Command::HardwareInfo => Ok(self.inventory()),
+            Command::HardwareInfo => Ok(self.inventory()["inventory"].take()),
         }
     }
 

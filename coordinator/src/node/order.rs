@@ -73,17 +73,20 @@ pub fn clean(
 /// How disks are erased. What `skip_block_devices` says is handed on as it is: an entry that is no hint must fail at the
 /// agent, not leave a disk unprotected.
 fn erase(node: &Node, settings: &CleanSettings) -> EraseSettings {
-    let skip = match node.properties.get("skip_block_devices") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(hints)) => hints.clone(),
-        Some(other) => vec![other.clone()],
-    };
     EraseSettings {
         allow_weaker: settings.allow_weaker_erase,
         least: settings.least_category,
         concurrency: settings.concurrency,
         skip_read_only: settings.skip_read_only,
-        skip,
+        skip: skipped(node),
+    }
+}
+
+fn skipped(node: &Node) -> Vec<Value> {
+    match node.properties.get("skip_block_devices") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(hints)) => hints.clone(),
+        Some(other) => vec![other.clone()],
     }
 }
 
