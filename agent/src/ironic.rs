@@ -21,6 +21,8 @@ mod node;
 mod rescue;
 mod server;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};

@@ -93,6 +93,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         built.image_small = Some(artifacts::image_small().context("building the small image")?);
         built.image_full = Some(artifacts::image_full().context("building the full image")?);
         crate::client::install().context("installing the baremetal client")?;
+        crate::ironic::install().context("installing Ironic")?;
         inputs = Some(built);
         Ok(Tally::default())
     })?;

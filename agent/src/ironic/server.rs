@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::{Query, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum_server::Handle;
@@ -55,11 +55,7 @@ impl Serving {
 /// Opens the port.
 pub(super) fn start(listener: TcpListener, config: Arc<ServerConfig>, door: Door) -> Serving {
     let handle = Handle::new();
-    let service = Router::new()
-        .fallback(answer)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state((door, seconds()))
-        .into_make_service();
+    let service = Router::new().fallback(answer).with_state((door, seconds())).into_make_service();
     let told = handle.clone();
     let task = tokio::spawn(async move {
         let served = match axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(config))
@@ -91,7 +87,7 @@ async fn answer(
     method: Method,
     uri: Uri,
     query: Result<Query<Asked>, QueryRejection>,
-    body: Bytes,
+    body: Body,
 ) -> Response {
     let asked = query.map(|Query(asked)| asked).unwrap_or_default();
     let mut path: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
@@ -105,7 +101,7 @@ async fn answer(
             Ok(json!({"started_at": started, "version": env!("CARGO_PKG_VERSION")}))
         }
         (_, ["commands", ..]) => match door.knows(&asked.agent_token) {
-            true => door.commands(&method, &path, &asked, &body).await,
+            true => door.commands(&method, &path, &asked, body).await,
             false => Err(Refusal::new(401, "401 Unauthorized: Token invalid.")),
         },
         _ => Err(Refusal::new(404, format!("Requested resource not found: {}", uri.path()))),
@@ -130,7 +126,7 @@ impl Door {
         method: &Method,
         path: &[&str],
         asked: &Asked,
-        body: &[u8],
+        body: Body,
     ) -> Result<Value, Refusal> {
         let waits = asked.wait.as_deref().is_some_and(|wait| wait.eq_ignore_ascii_case("true"));
         match (method, path) {
@@ -147,10 +143,13 @@ impl Door {
         }
     }
 
-    async fn execute(&self, body: &[u8], waits: bool) -> Result<Value, Refusal> {
+    /// The body is read now: nobody without the token fills our memory.
+    async fn execute(&self, body: Body, waits: bool) -> Result<Value, Refusal> {
         let malformed = |why: &str| Refusal::new(400, format!("Malformed request: {why}"));
+        let body = axum::body::to_bytes(body, MAX_BODY).await;
+        let body = body.map_err(|error| malformed(&error.to_string()))?;
         let body: Value =
-            serde_json::from_slice(body).map_err(|error| malformed(&error.to_string()))?;
+            serde_json::from_slice(&body).map_err(|error| malformed(&error.to_string()))?;
         let (Some(name), Value::Object(_)) = (body["name"].as_str(), &body["params"]) else {
             return Err(malformed("a command has a name and an object of params"));
         };
