@@ -79,6 +79,13 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
                 &[&["test", "--package", "lab", "--test", "process"][..], &clients].concat(),
             ))
         })?;
+        phases.run("a real conductor", || {
+            crate::ironic::install().context("installing Ironic")?;
+            let conductor = ["--", "--ignored", "--test-threads", "1", "conductor::"];
+            counted(cargo(
+                &[&["test", "--package", "lab", "--test", "process"][..], &conductor].concat(),
+            ))
+        })?;
         phases.run("fuzzing", fuzz::run)?;
     }
     let mut inputs = None;
@@ -87,6 +94,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         built.image_small = Some(artifacts::image_small().context("building the small image")?);
         built.image_full = Some(artifacts::image_full().context("building the full image")?);
         crate::client::install().context("installing the baremetal client")?;
+        crate::ironic::install().context("installing Ironic")?;
         inputs = Some(built);
         Ok(Tally::default())
     })?;
