@@ -161,7 +161,8 @@ impl Phases {
 
 /// Every shell script of the project.
 fn shellcheck() -> Program {
-    let scripts = ["assemble", "config-drive", "debian", "full", "initrd-init", "small"];
+    let scripts =
+        ["assemble", "config-drive", "debian", "full", "initrd-init", "partition", "small"];
     Program::new("shellcheck")
         .dir(workspace())
         .args([".ci/run", "ramdisk/build"])

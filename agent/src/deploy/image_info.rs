@@ -55,10 +55,9 @@ fn partition(info: &Value) -> Result<Option<PartitionImage>, Vec<String>> {
         return Ok(None);
     }
     let mut problems = Vec::new();
-    let number = |key: &str| match &info[key] {
-        Value::String(text) => text.parse().ok(),
-        Value::Null => None,
-        value => value.as_u64(),
+    let number = |key: &str| {
+        let value = &info[key];
+        value.as_u64().or_else(|| value.as_str()?.parse().ok())
     };
     if number("ephemeral_mb").unwrap_or(0) > 0 || info["preserve_ephemeral"] == true {
         problems.push(

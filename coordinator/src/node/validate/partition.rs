@@ -58,10 +58,10 @@ pub(super) fn partition(node: &Node) -> Result<Option<PartitionImage>, Vec<Strin
 /// A number, which clients may send as text; 0 when absent.
 fn whole_number(info: &Map<String, Value>, key: &str, most: u64) -> Result<u64, String> {
     let value = info.get(key).unwrap_or(&Value::Null);
-    let number = match value {
-        Value::Null => Some(0),
-        Value::String(text) => text.parse().ok(),
-        value => value.as_u64(),
+    let number = match value.as_str() {
+        Some(text) => text.parse().ok(),
+        None if value.is_null() => Some(0),
+        None => value.as_u64(),
     };
     number.filter(|number| *number <= most).ok_or_else(|| {
         format!(
