@@ -41,7 +41,7 @@ impl Supply {
         files.sort();
         let mut loaded = Vec::new();
         for file in files.iter().take(MOST) {
-            match self.from_file(file) {
+            match self.read_file(file) {
                 Ok(plugin) => loaded.push(Arc::new(plugin)),
                 Err(why) => tracing::error!("{} is left out: {why}", file.display()),
             }
@@ -49,7 +49,7 @@ impl Supply {
         loaded
     }
 
-    fn from_file(&self, path: &Path) -> Result<Loaded, String> {
+    fn read_file(&self, path: &Path) -> Result<Loaded, String> {
         let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
         let most = MAX_BUNDLE_PAYLOAD + MAX_BUNDLE_HEADER as u64;
         if bytes > most {
