@@ -219,7 +219,7 @@ pub fn proves(certificate: &Certificate) -> Result<(), String> {
     if let EraseResult::Failed { reason } = &certificate.result {
         return Err(format!("the erase failed: {}", reason.chars().take(500).collect::<String>()));
     }
-    let worth = certificate.method.category(certificate.disk.rotational);
+    let worth = certificate.method.category();
     if certificate.category > worth {
         return Err(format!(
             "it claims category {:?}, but its method is worth {worth:?}",
@@ -240,7 +240,7 @@ fn makes_sense(certificate: &Certificate) -> Result<(), String> {
         "erase_devices_metadata" if !metadata => {
             return Err("it is of erase_devices_metadata, with another method".to_owned());
         }
-        // Express: by itself where the disk can, else its metadata; the category says which.
+        // Express takes whichever is quick on the disk.
         "erase_devices" | "erase_devices_metadata" | "erase_devices_express" => {}
         other => return Err(format!("no step erases disks that is called {other:.64?}")),
     }
