@@ -30,6 +30,8 @@ struct Sandbox {
 /// What reaches beyond the named disks. Done in the ramdisk; recorded in a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
+    /// Somebody is let in by SSH as the account `rescue`.
+    Rescue,
     /// The firmware's boot entries are changed.
     BootEntry {
         /// The label of the entry.

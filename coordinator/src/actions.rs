@@ -2,8 +2,9 @@
 //!
 //! The exceptions are the boot device, which Ironic sets and reads while the client waits, and vendor commands.
 
-use ironwright_api::CleanStep;
+use ironwright_api::{CleanStep, hash_password};
 use ironwright_ipmi::Reset;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -74,13 +75,15 @@ pub struct Request {
     pub configdrive: Option<Value>,
     /// The steps, for `clean`, `service`, `active` and `rebuild`.
     pub steps: Vec<CleanStep>,
+    /// The password of the account `rescue`, for `rescue`. It is hashed at once and then forgotten.
+    pub rescue_password: Option<SecretString>,
 }
 
 impl Request {
     /// A request without a body.
     #[must_use]
     pub fn plain(verb: Verb) -> Self {
-        Self { verb, configdrive: None, steps: Vec::new() }
+        Self { verb, configdrive: None, steps: Vec::new(), rescue_password: None }
     }
 }
 
@@ -90,11 +93,22 @@ impl Request {
 ///
 /// [`ActionError`]; the node is unchanged.
 pub async fn provision(app: &App, ident: &str, request: Request) -> Result<(), ActionError> {
-    let uuid = change(app, ident, |node| ask(app, node, &request)).await?;
+    let rescue = match request.rescue_password.clone() {
+        Some(password) => Some(hashed(password).await?),
+        None => None,
+    };
+    let uuid = change(app, ident, |node| ask(app, node, &request, rescue.as_deref())).await?;
     app.note(uuid, Severity::Info, "provisioning", format!("asked to {}", request.verb.text()))
         .await;
     app.waker.wake(uuid);
     Ok(())
+}
+
+/// The hash of a password, made where it keeps nobody waiting.
+async fn hashed(password: SecretString) -> Result<String, ActionError> {
+    tokio::task::spawn_blocking(move || hash_password(password.expose_secret()))
+        .await
+        .map_err(|_| ActionError::Invalid("The rescue_password could not be hashed.".to_owned()))
 }
 
 /// Starts a change of the power state.
@@ -256,7 +270,12 @@ fn free(node: &Node) -> Result<(), ActionError> {
 }
 
 /// Applies an operator's wish to the record.
-fn ask(app: &App, node: &mut Node, request: &Request) -> Result<(), ActionError> {
+fn ask(
+    app: &App,
+    node: &mut Node,
+    request: &Request,
+    rescue: Option<&str>,
+) -> Result<(), ActionError> {
     let verb = request.verb;
     free(node)?;
     crate::node::lifecycle::next(node.provision_state, Event::Asked(verb))
@@ -277,6 +296,7 @@ fn ask(app: &App, node: &mut Node, request: &Request) -> Result<(), ActionError>
         clean: &app.settings.clean,
         steps: &request.steps,
         plugins: &app.plugins,
+        rescue,
     };
     if verb == Verb::Abort && stops_later(node) {
         return Ok(());
@@ -299,7 +319,7 @@ fn stops_later(node: &mut Node) -> bool {
 /// Refuses what the node's interfaces do not do, in Ironic's words.
 fn supported(node: &Node, verb: Verb) -> Result<(), ActionError> {
     let (kind, good) = match verb {
-        Verb::Rescue | Verb::Unrescue => ("rescue", pretend::is_pretended(node, "rescue")),
+        Verb::Rescue | Verb::Unrescue => ("rescue", class_of(node, "rescue") != Some("no-rescue")),
         Verb::Service => ("service", pretend::is_pretended(node, "deploy")),
         Verb::Inspect => ("inspect", class_of(node, "inspect") != Some("no-inspect")),
         Verb::Active

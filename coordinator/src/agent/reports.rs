@@ -55,7 +55,7 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             match work.order.work {
                 Work::Clean(_) => node.clean_step = shown,
                 Work::Deploy(_) => node.deploy_step = shown,
-                Work::Inspect | Work::Service(_) | Work::Unknown => {}
+                Work::Inspect | Work::Service(_) | Work::Rescue(_) | Work::Unknown => {}
             }
             notes.push(format!("step {step} began"));
         }

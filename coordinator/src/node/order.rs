@@ -2,7 +2,7 @@
 
 use ironwright_api::{
     Automated, Clean, CleanStep, Deploy, EraseSettings, Image, Order, PluginBundle, ReadbackMode,
-    Work,
+    Rescue, Work,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -110,6 +110,12 @@ pub fn skip_problem(node: &Node) -> Option<String> {
     }
 }
 
+/// The order of a rescue. The hash goes with the order: when that is over, nobody keeps it.
+#[must_use]
+pub fn rescue(password_hash: String) -> Order {
+    order(Work::Rescue(Rescue { password_hash }))
+}
+
 /// The order of an inspection.
 #[must_use]
 pub fn inspect() -> Order {
@@ -139,7 +145,7 @@ mod tests {
     fn made(instance_info: Value) -> Result<Deploy, OrderError> {
         match deploy(&node_with(instance_info))?.work {
             Work::Deploy(deploy) => Ok(*deploy),
-            Work::Inspect | Work::Clean(_) | Work::Service(_) | Work::Unknown => {
+            Work::Inspect | Work::Clean(_) | Work::Service(_) | Work::Rescue(_) | Work::Unknown => {
                 panic!("not a deploy")
             }
         }
@@ -174,7 +180,11 @@ mod tests {
         node.properties = properties.as_object().unwrap().clone();
         match automated_clean(&node, settings, Vec::new()).work {
             Work::Clean(clean) => clean,
-            Work::Inspect | Work::Deploy(_) | Work::Service(_) | Work::Unknown => {
+            Work::Inspect
+            | Work::Deploy(_)
+            | Work::Service(_)
+            | Work::Rescue(_)
+            | Work::Unknown => {
                 panic!("not a clean")
             }
         }

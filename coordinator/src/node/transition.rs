@@ -20,6 +20,8 @@ pub struct Asked<'a> {
     pub steps: &'a [CleanStep],
     /// The plugins that a cleaning may use.
     pub plugins: &'a Plugins,
+    /// The hash of a rescue's password.
+    pub rescue: Option<&'a str>,
 }
 
 /// Why a record did not change.
@@ -121,8 +123,15 @@ fn perform(node: &mut Node, effect: Effect, asked: &Asked<'_>) {
         Effect::OrderClean => order_clean(node, asked),
         Effect::OrderInspect if pretend::is_pretended(node, "inspect") => pretend::begin(node, &[]),
         Effect::OrderInspect => begin(node, order::inspect(), asked.now),
-        // No agent can do these yet: only a fake interface gets here.
-        Effect::OrderRescue | Effect::LeaveRescue => pretend::begin(node, &[]),
+        Effect::OrderRescue | Effect::LeaveRescue if pretend::is_pretended(node, "rescue") => {
+            pretend::begin(node, &[]);
+        }
+        Effect::OrderRescue => {
+            let hash = asked.rescue.unwrap_or_default().to_owned();
+            begin(node, order::rescue(hash), asked.now);
+        }
+        // The machine's own disk is all that is left to start.
+        Effect::LeaveRescue => forget(node),
         Effect::OrderService => pretend::begin(node, asked.steps),
         Effect::BootRamdisk => {
             if let Some(work) = &mut node.work {

@@ -48,7 +48,13 @@ pub(super) async fn settle(
 }
 
 pub(super) fn asked(app: &App) -> Asked<'_> {
-    Asked { now: app.clock.now(), clean: &app.settings.clean, steps: &[], plugins: &app.plugins }
+    Asked {
+        now: app.clock.now(),
+        clean: &app.settings.clean,
+        steps: &[],
+        plugins: &app.plugins,
+        rescue: None,
+    }
 }
 
 /// An event happened, perhaps with a power state learned on the way.

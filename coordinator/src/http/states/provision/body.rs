@@ -1,6 +1,7 @@
 //! The body of `PUT …/states/provision`: its keys, targets, steps and config drive, checked for their shape. Pure.
 
 use ironwright_api::CleanStep;
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use crate::actions::Request;
@@ -102,7 +103,10 @@ pub(super) fn request(body: &Value, version: Version) -> Result<Asked, ApiError>
         None
     });
     if problems.is_empty() {
-        Ok(Asked { request: Request { verb, configdrive: drive, steps: all }, runbook })
+        let password = given("rescue_password").and_then(Value::as_str);
+        let rescue_password = password.map(|password| SecretString::from(password.to_owned()));
+        let request = Request { verb, configdrive: drive, steps: all, rescue_password };
+        Ok(Asked { request, runbook })
     } else {
         Err(ApiError::problems(&problems))
     }
@@ -138,6 +142,9 @@ fn drive_problem(verb: Verb, drive: &Value, version: Version) -> Option<String> 
     configdrive(drive).err()
 }
 
+/// Longest password of a rescue system, bytes: hashing takes time with every byte, and SSH servers take no more.
+const PASSWORD_MAX: usize = 100;
+
 /// Why the password of a rescue system cannot be taken.
 fn password_problem(verb: Verb, password: Option<&Value>) -> Option<String> {
     let blank = password.and_then(Value::as_str).is_none_or(|text| text.trim().is_empty());
@@ -148,6 +155,9 @@ fn password_problem(verb: Verb, password: Option<&Value>) -> Option<String> {
         ),
         (true, Some(_)) if blank => {
             Some("rescue_password must be text that is not blank.".to_owned())
+        }
+        (true, Some(Value::String(text))) if text.len() > PASSWORD_MAX => {
+            Some(format!("rescue_password has {} bytes, at most {PASSWORD_MAX} are taken.", text.len()))
         }
         (false, Some(_)) => Some(
             "\"rescue_password\" is only valid when setting target provision state to rescue"
