@@ -235,7 +235,7 @@ impl<C: Crew> Heart<C> {
             self.desk.news();
             return;
         }
-        tracing::info!(order_id = %order.order_id, attempt = order.attempt, "order taken: {}", kind(&order.work));
+        tracing::info!(order_id = %order.order_id, attempt = order.attempt, "phase: {}, order taken", kind(&order.work));
         self.running = Some(Running::start(self.crew.clone(), &self.desk, order));
     }
 

@@ -140,7 +140,7 @@ fn shellcheck() -> Program {
     let scripts = ["assemble", "config-drive", "debian", "full", "initrd-init", "small"];
     Program::new("shellcheck")
         .dir(workspace())
-        .args([".ci/run", "ramdisk/build"])
+        .args([".ci/run", "ramdisk/build", "ramdisk/rescue"])
         .args(scripts.map(|name| format!("tests/lab/images/{name}")))
 }
 

@@ -185,13 +185,14 @@ impl Agent {
             .map_err(|error| Trouble::new(&error, "check the certificate authorities"))?;
         let files = tls::file_client(tls_pin, http_timeout)
             .map_err(|error| Trouble::new(&error, "report this with the machine's console"))?;
+        tracing::info!("phase: inventory");
         let facts = collect(self.system.clone()).await?;
         let session = tokio::select! {
             session = self.session(&coordinator, macs, &facts) => session,
             () = stop.cancelled() => return Ok(Done::Proven),
         };
         let session = session.map_err(|error| Trouble::new(&error, network))?;
-        tracing::info!(node = %session.node, boot_id = %self.journal.boot_id(), "at work for this node");
+        tracing::info!(node = %session.node, boot_id = %self.journal.boot_id(), "phase: waiting for orders, for this node");
         let notary = Notary {
             node_uuid: session.node,
             boot_id: self.journal.boot_id(),
@@ -224,7 +225,7 @@ impl Agent {
             return Ok(session);
         }
         let macs = addresses(macs, facts, self.settings.bootif.as_deref());
-        tracing::info!("looking this machine up by {}", macs.join(", "));
+        tracing::info!("phase: lookup, by {}", macs.join(", "));
         let retry = Retry::new(self.settings.lookup_timeout, self.settings.lookup_interval);
         let nonce = self.settings.nonce.as_ref();
         let session = coordinator.lookup(&macs, nonce, self.journal.boot_id(), retry).await?;

@@ -52,7 +52,7 @@ pub(super) fn run() -> ! {
         modules_ms: None,
         network_ms: None,
     };
-    say(&format!("ramdisk started, boot {}", boot.boot_id));
+    say(&format!("phase: modules and network, boot {}", boot.boot_id));
     complain("kernel.panic", fs::write("/proc/sys/kernel/panic", PANIC_RESTART_S));
     let (events, queue) = channel();
     let reaper = events.clone();
@@ -152,7 +152,7 @@ impl Machine {
             complain("boot.json", record::write_boot(Path::new(RUN), &self.boot));
             let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
             let (free, all) = (kib(&meminfo, "MemAvailable:"), kib(&meminfo, "MemTotal:"));
-            say(&format!("starting the agent; {free} of {all} KiB of memory are free"));
+            say(&format!("phase: agent; {free} of {all} KiB of memory are free"));
         }
     }
 }
