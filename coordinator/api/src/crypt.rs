@@ -52,9 +52,9 @@ fn digest(password: &[u8], salt: &[u8], rounds: u32) -> [u8; 64] {
     let mut bits = password.len();
     while bits > 0 {
         if bits & 1 == 1 {
-            first.update(alternate)
+            first.update(alternate);
         } else {
-            first.update(password)
+            first.update(password);
         }
         bits >>= 1;
     }
@@ -72,9 +72,9 @@ fn digest(password: &[u8], salt: &[u8], rounds: u32) -> [u8; 64] {
     for round in 0..rounds {
         let mut next = Sha512::new();
         if round & 1 == 1 {
-            next.update(&of_password)
+            next.update(&of_password);
         } else {
-            next.update(result)
+            next.update(result);
         }
         if !round.is_multiple_of(3) {
             next.update(&of_salt);
@@ -83,9 +83,9 @@ fn digest(password: &[u8], salt: &[u8], rounds: u32) -> [u8; 64] {
             next.update(&of_password);
         }
         if round & 1 == 1 {
-            next.update(result)
+            next.update(result);
         } else {
-            next.update(&of_password)
+            next.update(&of_password);
         }
         result = next.finalize().into();
     }

@@ -216,7 +216,7 @@ fn pci_functions(document: &Value) -> Parts {
 fn usb_devices(document: &Value) -> Parts {
     parts(document.get("usb_devices"), |device| {
         let (vendor, product) = (text(device, "vendor"), text(device, "product"));
-        let label = label(&product, &[vendor.clone()]);
+        let label = label(&product, std::slice::from_ref(&vendor));
         Some((format!("{vendor} {product}"), Part { label, facts: Vec::new() }))
     })
 }
