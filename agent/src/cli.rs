@@ -17,7 +17,7 @@ use crate::order::Facts;
 use crate::report::LogTail;
 use crate::sys::{System, SystemError};
 use output::{Trouble, log};
-pub use run::{Sandboxed, run_in_sandbox};
+pub use run::{Commands, Sandboxed, run_in_sandbox};
 
 /// The Ironwright agent: inventories, images and erases one machine.
 #[derive(Debug, Parser)]

@@ -6,6 +6,7 @@
 mod bootable;
 mod carry_out;
 mod fetch;
+pub mod firmware;
 mod identifiers;
 pub mod image_info;
 pub mod image_step;

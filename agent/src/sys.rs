@@ -8,6 +8,7 @@ pub mod command;
 pub mod disk;
 mod ioctl;
 pub mod link;
+mod machine;
 pub mod partitions;
 
 use std::path::{Path, PathBuf};
@@ -44,6 +45,14 @@ pub enum Effect {
     },
     /// The firmware's persistent store is emptied.
     ErasePstore,
+    /// The machine goes off.
+    PowerOff,
+    /// The machine starts anew.
+    Reboot,
+    /// The machine leaves every network.
+    LockDown,
+    /// The account of the machine's owner is made.
+    Rescue,
 }
 
 /// Why the machine is not handed over.

@@ -122,6 +122,19 @@ impl Facts {
         Ok(found.iter().map(|disk| disk.name.clone()).collect())
     }
 
+    /// The disk that a deploy without hints would take, in Ironic's shape; null where there is none.
+    #[must_use]
+    pub fn default_root_disk(&self) -> Value {
+        let disk = self.root_disk(&Value::Null, &[]).ok();
+        let name = disk.map(|disk| disk.path.display().to_string());
+        let disks = self.inventory["disks"].as_array().into_iter().flatten();
+        disks
+            .into_iter()
+            .find(|disk| disk["name"].as_str() == name.as_deref())
+            .cloned()
+            .unwrap_or_default()
+    }
+
     /// The disk that `hints` choose among those that no entry of `skip` matches (`skip_block_devices`).
     ///
     /// # Errors

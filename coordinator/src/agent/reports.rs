@@ -3,7 +3,7 @@
 mod accept;
 mod plan;
 
-use ironwright_api::{Blame, Event, Evidence, Failure, Report, StepRecord, Work};
+use ironwright_api::{Blame, Event, Evidence, Failure, Report, StepRecord};
 
 pub(super) use accept::certificates;
 
@@ -52,11 +52,7 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             let step = cut(step, NAME_MAX);
             started(work, &step);
             let shown = plan::shown(work, &step);
-            match work.order.work {
-                Work::Clean(_) => node.clean_step = shown,
-                Work::Deploy(_) => node.deploy_step = shown,
-                Work::Inspect | Work::Service(_) | Work::Rescue(_) | Work::Unknown => {}
-            }
+            node.show_step(shown);
             notes.push(format!("step {step} began"));
         }
         Event::StepEnded { step, evidence } => {
@@ -179,12 +175,13 @@ fn cut(text: &str, characters: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ironwright_api::Clean;
+    use ironwright_api::{Clean, Work};
     use jiff::Timestamp;
     use uuid::Uuid;
 
     use super::*;
     use crate::certificate::tests::Agent;
+    use crate::node::ProvisionState;
     use crate::node::tests::working_node;
     use ironwright_api::PlannedStep;
 
@@ -257,6 +254,7 @@ mod tests {
     /// A node whose agent, with this key, carries out a clean order.
     pub(super) fn cleaning_node(agent: &Agent) -> Node {
         let mut node = working_node(Timestamp::UNIX_EPOCH);
+        node.provision_state = ProvisionState::CleanWait;
         let work = node.work.as_mut().unwrap();
         work.order.work = Work::Clean(Clean::default());
         work.boot.boot_id = Some(Uuid::from_u128(3));

@@ -14,13 +14,16 @@ pub(super) struct Mark {
     pub(super) node: Uuid,
     state: ProvisionState,
     request: Option<PowerTarget>,
-    work: Option<(Uuid, u32, Phase)>,
+    /// Order, attempt, phase, and how many parts are left.
+    work: Option<(Uuid, u32, Phase, usize)>,
 }
 
 impl Mark {
     pub(super) fn of(node: &Node) -> Self {
-        let work =
-            node.work.as_ref().map(|work| (work.order.order_id, work.order.attempt, work.phase));
+        let work = node
+            .work
+            .as_ref()
+            .map(|work| (work.order.order_id, work.order.attempt, work.phase, work.later.len()));
         Self { node: node.uuid, state: node.provision_state, request: node.power_request, work }
     }
 }
@@ -52,6 +55,8 @@ pub(super) fn asked(app: &App) -> Asked<'_> {
         now: app.clock.now(),
         clean: &app.settings.clean,
         steps: &[],
+        deploy_steps: &[],
+        without_ramdisk: false,
         plugins: &app.plugins,
         rescue: None,
     }
