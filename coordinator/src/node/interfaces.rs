@@ -34,7 +34,7 @@ pub const HARDWARE_TYPES: [HardwareType; 2] = [
             ("network", &["noop"]),
             ("power", &["fake"]),
             ("raid", &["fake", "agent", "no-raid"]),
-            ("rescue", &["fake", "no-rescue"]),
+            ("rescue", &["fake", "agent", "no-rescue"]),
             ("storage", &["fake", "noop"]),
             ("vendor", &["fake", "no-vendor"]),
         ],
