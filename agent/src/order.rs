@@ -150,9 +150,9 @@ impl Crew for Machine {
     async fn carry_out(&self, order: Order, desk: OrderDesk) -> Result<(), Failure> {
         match &order.work {
             Work::Inspect => {
-                self.look_again().await?;
                 // An inspection is complete or says nothing: whoever asked for it powers the machine off next.
                 self.learning.done().await;
+                self.look_again().await?;
                 desk.introduce();
                 Ok(())
             }
