@@ -163,7 +163,7 @@ async fn only_the_password_opens(stage: &Stage) {
     let mounted = ssh(
         &address,
         PASSWORD,
-        "mkdir -p /mnt; for part in /dev/vda?*; do mount -o ro $part /mnt 2> /dev/null && grep -s ^ID= /mnt/etc/os-release; \
+        "mkdir -p /mnt; for part in /dev/vda?*; do mount -t ext4 -o ro $part /mnt 2> /dev/null && grep -s ^ID= /mnt/etc/os-release; \
          umount /mnt 2> /dev/null; done; cat /etc/passwd",
     )
     .unwrap();

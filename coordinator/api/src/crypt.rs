@@ -120,7 +120,7 @@ mod tests {
                 "saltstring",
                 USUAL_ROUNDS,
                 "Hello world!",
-                "svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjlO/O817G3uBnIFNjnQJuesI68OTLiBFdcbYEdFCoEOfaS35inz1",
+                "svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1",
             ),
             (
                 "saltstringsaltstring",
