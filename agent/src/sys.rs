@@ -31,8 +31,6 @@ struct Sandbox {
 /// What reaches beyond the named disks. Done in the ramdisk; recorded in a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Somebody is let in by SSH as the account `rescue`.
-    Rescue,
     /// The firmware's boot entries are changed.
     BootEntry {
         /// The label of the entry.
@@ -51,7 +49,7 @@ pub enum Effect {
     Reboot,
     /// The machine leaves every network.
     LockDown,
-    /// The account of the machine's owner is made.
+    /// The account of the machine's owner is made, and an SSH server lets it in.
     Rescue,
 }
 

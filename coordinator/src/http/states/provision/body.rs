@@ -103,13 +103,11 @@ pub(super) fn request(body: &Value, version: Version) -> Result<Asked, ApiError>
         None
     });
     if problems.is_empty() {
-        let password = given("rescue_password").and_then(Value::as_str);
-        let rescue_password = password.map(|password| SecretString::from(password.to_owned()));
         let request = Request {
             verb,
             configdrive: drive,
             steps: in_order(all),
-            rescue_password,
+            rescue_password: secret(given("rescue_password")),
             deploy_steps,
             without_ramdisk,
         };
@@ -147,6 +145,10 @@ fn drive_problem(verb: Verb, drive: &Value, version: Version) -> Option<String> 
         return Some("vendor_data in a config drive needs at least version 1.59.".into());
     }
     configdrive(drive).err()
+}
+
+fn secret(value: Option<&Value>) -> Option<SecretString> {
+    value.and_then(Value::as_str).map(SecretString::from)
 }
 
 /// Longest password of a rescue system, bytes: hashing takes time with every byte, and SSH servers take no more.
