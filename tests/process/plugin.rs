@@ -16,20 +16,20 @@ use tempfile::TempDir;
 use crate::stage::{Agent, Stage, until};
 
 /// An author's key, and the coordinator's folder of bundles.
-struct Shelf {
+pub(crate) struct Shelf {
     dir: TempDir,
     key: SigningKey,
 }
 
 impl Shelf {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("plugins")).unwrap();
         let key = SigningKey::make(&dir.path().join("author")).unwrap();
         Self { dir, key }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -44,12 +44,17 @@ impl Shelf {
 
     /// A fake plugin in shell with one step, `fake_step`, whose `run` is `script`.
     fn fake(&self, version: &str, script: &str) -> Made {
-        let dir = self.path(&format!("fake-{version}"));
-        fs::create_dir_all(dir.join("root/bin")).unwrap();
         let step = json!({
             "name": "fake_step", "interface": "deploy", "safety": "changes",
             "argsinfo": {"level": {"description": "how much", "type": "integer"}},
         });
+        self.fake_with(version, &step, script)
+    }
+
+    /// A fake plugin in shell with this step, whose `run` is `script`.
+    pub(crate) fn fake_with(&self, version: &str, step: &Value, script: &str) -> Made {
+        let dir = self.path(&format!("fake-{version}"));
+        fs::create_dir_all(dir.join("root/bin")).unwrap();
         let said = json!({"name": "fake", "version": version, "protocol": 1, "steps": [step]});
         let mut manifest = said.clone();
         manifest["exec"] = json!(["bin/fake"]);
