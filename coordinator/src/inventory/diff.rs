@@ -225,12 +225,9 @@ fn usb_devices(document: &Value) -> Parts {
 fn switch_ports(document: &Value) -> Parts {
     let heard = document.get("parsed_lldp")?.as_object()?;
     let card = |(name, said): (&String, &Value)| {
-        let neighbour = [
-            text(said, "switch_system_name"),
-            text(said, "switch_chassis_id"),
-            text(said, "switch_port_id"),
-        ];
-        let facts = vec![("neighbour", neighbour.join(" ").trim().to_owned())];
+        let names = ["switch_system_name", "switch_chassis_id", "switch_port_id"];
+        let known = names.map(|key| text(said, key)).into_iter().filter(|name| !name.is_empty());
+        let facts = vec![("neighbour", known.collect::<Vec<_>>().join(" "))];
         (name.clone(), Part { label: format!("of {name}"), facts })
     };
     Some(heard.iter().map(card).collect())
