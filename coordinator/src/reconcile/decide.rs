@@ -90,6 +90,13 @@ pub(super) fn decide(
                 Some(Outcome::Finished) if !work.later.is_empty() => Todo::PartDone,
                 Some(Outcome::Finished) => Todo::AgentDone,
                 Some(Outcome::Failed(failure)) => Todo::AgentFailed(failure.clone()),
+                None if work.is_awake_for_nothing() && !work.abort => {
+                    if work.later.is_empty() {
+                        Todo::AgentDone
+                    } else {
+                        Todo::PartDone
+                    }
+                }
                 None if work.abort && work.is_abortable() => {
                     Todo::AgentFailed(reports::aborted(""))
                 }
