@@ -17,6 +17,7 @@ pub mod layout;
 pub mod order;
 pub mod plugin;
 pub mod report;
+pub mod rescue;
 pub mod root_device;
 pub mod steps;
 pub mod supervisor;

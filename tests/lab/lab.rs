@@ -33,6 +33,8 @@ pub struct MachineSpec {
     pub disks: Vec<DiskSpec>,
     /// Its BMC.
     pub bmc: Kind,
+    /// Further hardware, as QEMU's arguments.
+    pub hardware: Vec<String>,
 }
 
 impl MachineSpec {
@@ -46,7 +48,13 @@ impl MachineSpec {
             sector_bytes: 512,
             write_limit: None,
         };
-        Self { firmware, memory_mib: 1024, disks: vec![disk], bmc: Kind::default() }
+        Self {
+            firmware,
+            memory_mib: 1024,
+            disks: vec![disk],
+            bmc: Kind::default(),
+            hardware: Vec::new(),
+        }
     }
 }
 
@@ -61,6 +69,8 @@ pub struct LabSpec {
     pub deadlines: Deadlines,
     /// What automated cleaning does.
     pub cleaning: Cleaning,
+    /// Another rescue archive than the built one.
+    pub rescue: Option<PathBuf>,
 }
 
 impl LabSpec {
@@ -72,6 +82,7 @@ impl LabSpec {
             attempts: 3,
             deadlines: Deadlines::default(),
             cleaning: Cleaning::default(),
+            rescue: None,
         }
     }
 }
@@ -145,6 +156,7 @@ fn machine_spec(index: u8, spec: &MachineSpec) -> Spec {
         default_boot: BootDevice::Disk,
         kcs_port: Some(port),
         sol_port: Some(port + 1),
+        hardware: spec.hardware.clone(),
     }
 }
 
@@ -179,6 +191,7 @@ impl Lab {
         let options = Options {
             kernel: inputs.kernel.clone(),
             ramdisk: inputs.ramdisk.clone(),
+            rescue: spec.rescue.clone().unwrap_or_else(|| inputs.rescue.clone()),
             attempts: spec.attempts,
             deadlines: spec.deadlines,
             cleaning: spec.cleaning,

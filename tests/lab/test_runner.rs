@@ -165,7 +165,7 @@ fn shellcheck() -> Program {
         ["assemble", "config-drive", "debian", "full", "initrd-init", "partition", "small"];
     Program::new("shellcheck")
         .dir(workspace())
-        .args([".ci/run", "ramdisk/build"])
+        .args([".ci/run", "ramdisk/build", "ramdisk/rescue"])
         .args(scripts.map(|name| format!("tests/lab/images/{name}")))
 }
 

@@ -18,6 +18,8 @@ mod image;
 #[cfg(test)]
 mod ramdisk;
 #[cfg(test)]
+mod rescue;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod stage;

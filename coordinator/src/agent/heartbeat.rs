@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{AgentError, Peer, reports, secret};
 use crate::app::{App, Change, Severity};
 use crate::certificate::{self, Kept, SigningKey};
+use crate::inventory;
 use crate::node::{Node, Outcome, Phase, WorkRecord, validate};
 
 /// Takes a heartbeat: stores what is new before it acknowledges it, and answers with the order until that is finished.
@@ -57,6 +58,7 @@ pub async fn heartbeat(
     app.live.know(node, beat.boot_id, secret::sha256(&agent_token));
     if let Some(inventory) = inventory {
         app.store.put_inventory(node, &inventory).await?;
+        inventory::keep(app, &record, beat.boot_id, &inventory).await?;
     }
     app.live.beat(node, now, beat.progress.clone(), !notes.is_empty());
     for sentence in notes {
