@@ -156,7 +156,12 @@ impl Settings {
     pub fn from_parameters(parameters: &Parameters) -> Result<Self, SettingsError> {
         let api_urls = urls("ipa-api-url", parameters.get("ipa-api-url").unwrap_or_default())?;
         let tls_pin = parameters.get("ironwright.tls").map(pin).transpose()?;
-        let ironic = Ironic::from_parameters(parameters, &api_urls)?;
+        let nonce = parameters.get("ironwright.nonce").map(nonce).transpose()?;
+        let mut ironic = Ironic::from_parameters(parameters, &api_urls)?;
+        if nonce.is_some() {
+            // Our own coordinator's boot script names the callback for ramdisks of Ironic's; this agent is ordered to inspect.
+            ironic.inspection = None;
+        }
         // A conductor that only inspects names no API.
         if api_urls.is_empty() && ironic.inspection.is_none() {
             return Err(SettingsError::NoApiUrl);
@@ -164,7 +169,7 @@ impl Settings {
         Ok(Self {
             ironic,
             api_urls,
-            nonce: parameters.get("ironwright.nonce").map(nonce).transpose()?,
+            nonce,
             tls_pin,
             bootif: parameters.get("BOOTIF").and_then(normal_mac),
             request_id: parameters.get("ipa-global-request-id").map(str::to_owned),
@@ -236,6 +241,15 @@ mod tests {
 
     fn read(cmdline: &str) -> Result<Settings, SettingsError> {
         Settings::from_parameters(&Parameters::parse(cmdline))
+    }
+
+    #[test]
+    fn our_own_coordinators_script_orders_inspections_and_means_its_callback_for_others() {
+        let line = "ipa-api-url=http://h ipa-inspection-callback-url=http://h/v1/continue_inspection?nonce=00ff";
+        assert!(read(line).unwrap().ironic.inspection.is_some());
+        assert!(
+            read(&format!("{line} ironwright.nonce=00ff")).unwrap().ironic.inspection.is_none()
+        );
     }
 
     #[test]
