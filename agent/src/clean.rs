@@ -41,7 +41,7 @@ pub async fn carry_out(
     for job in steps.iter().filter(|job| !ended(job)) {
         let name = job.name();
         desk.step_started(name).await.map_err(|error| stopped(name, error))?;
-        let evidence = perform(machine, job, &clean.erase, desk).await;
+        let evidence = perform(machine, job, &clean.erase, done, desk).await;
         let evidence = evidence.map_err(|failure| Failure { step: name.to_owned(), ..failure })?;
         desk.step_ended(name, Some(evidence));
     }
@@ -80,10 +80,11 @@ async fn perform(
     machine: &Machine,
     job: &Job,
     settings: &EraseSettings,
+    done: &[StepRecord],
     desk: &OrderDesk,
 ) -> Result<Evidence, Failure> {
     match job {
         Job::Erase(step) => erase::carry_out(machine, step, settings, desk).await,
-        Job::Plugin(step) => step::perform(machine, step, settings, desk).await,
+        Job::Plugin(step) => step::perform(machine, step, settings, done, desk).await,
     }
 }

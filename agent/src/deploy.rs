@@ -7,6 +7,7 @@ mod bootable;
 mod carry_out;
 mod fetch;
 mod identifiers;
+mod members;
 mod perform;
 mod problem;
 pub mod run;

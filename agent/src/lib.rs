@@ -15,6 +15,7 @@ pub mod journal;
 pub mod layout;
 pub mod order;
 pub mod plugin;
+pub mod raid;
 pub mod report;
 pub mod root_device;
 pub mod steps;

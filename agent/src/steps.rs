@@ -310,7 +310,10 @@ mod tests {
     fn automated(priorities: &[(&str, u32)]) -> Clean {
         let priorities =
             priorities.iter().map(|(key, value)| ((*key).to_owned(), *value)).collect();
-        Clean { automated: Some(Automated { priorities }), ..Clean::default() }
+        Clean {
+            automated: Some(Automated { priorities, ..Automated::default() }),
+            ..Clean::default()
+        }
     }
 
     fn planned(clean: &Clean) -> Result<Vec<Job>, Failure> {

@@ -5,7 +5,7 @@
 
 pub mod command;
 pub mod disk;
-mod ioctl;
+pub(crate) mod ioctl;
 pub mod partitions;
 
 use std::path::{Path, PathBuf};
@@ -32,6 +32,11 @@ pub enum Effect {
     BootEntry {
         /// The label of the entry.
         label: String,
+    },
+    /// Software arrays are started.
+    StartArrays {
+        /// Their UUIDs.
+        uuids: Vec<String>,
     },
 }
 

@@ -263,6 +263,9 @@ pub struct WorkRecord {
     /// The agent's final report; none: not yet received.
     #[serde(default)]
     pub outcome: Option<Outcome>,
+    /// Restarts that steps asked for: boots that were not lost.
+    #[serde(default)]
+    pub restarts: u32,
 }
 
 /// How an order ended, by the agent's word.
@@ -273,6 +276,8 @@ pub enum Outcome {
     Finished,
     /// It ended badly.
     Failed(ironwright_api::Failure),
+    /// It has not ended: a step goes on after a restart of the machine.
+    Reboot,
 }
 
 /// The phases of work, driven by the reconciler. Each is idempotent: after a restart it is begun again.
@@ -401,7 +406,9 @@ pub(crate) mod tests {
 
     #[test]
     fn what_an_agent_reported_survives_storage() {
-        for outcome in [None, Some(Outcome::Finished), Some(Outcome::Failed(failure()))] {
+        for outcome in
+            [None, Some(Outcome::Finished), Some(Outcome::Reboot), Some(Outcome::Failed(failure()))]
+        {
             let mut node = working_node(Timestamp::UNIX_EPOCH);
             if let Some(work) = &mut node.work {
                 work.outcome = outcome.clone();
@@ -437,6 +444,7 @@ pub(crate) mod tests {
             boot: Boot::default(),
             progress: None,
             outcome: None,
+            restarts: 0,
         });
         node
     }

@@ -219,17 +219,20 @@ impl Kernel {
             fs::remove_dir_all(&partial).map_err(PackageError::file(&partial))?;
         }
         fs::create_dir_all(&partial).map_err(PackageError::file(&partial))?;
-        apt.download(&package, &partial)?;
-        let files = fs::read_dir(&partial).map_err(PackageError::file(&partial))?;
-        for file in files.filter_map(Result::ok).map(|entry| entry.path()) {
-            if file.extension().is_some_and(|extension| extension == "deb") {
-                Program::new("dpkg-deb").arg("-x").args([&file, &partial]).run()?;
-                fs::remove_file(&file).map_err(PackageError::file(&file))?;
-            }
-        }
+        apt.unpack(&[&package], &partial)?;
         fs::rename(&partial, &folder).map_err(PackageError::file(&folder))?;
         Ok(folder)
     }
+}
+
+/// Downloads packages and unpacks them, not installed, into the new folder `into`; returns it.
+///
+/// # Errors
+/// [`PackageError`].
+pub(crate) fn unpack(names: &[&str], into: &Path) -> Result<PathBuf, PackageError> {
+    fs::create_dir_all(into).map_err(PackageError::file(into))?;
+    Apt::prepare()?.unpack(names, into)?;
+    Ok(into.to_owned())
 }
 
 /// An exclusive lock on a folder of the cache; freed on drop and when the process dies.
@@ -331,8 +334,15 @@ impl Apt {
         kernel_in(&text).ok_or(PackageError::NoKernel { meta })
     }
 
-    fn download(&self, package: &str, into: &Path) -> Result<(), PackageError> {
-        self.program("apt-get").args(["download", package]).folder(into).run()?;
+    fn unpack(&self, packages: &[&str], into: &Path) -> Result<(), PackageError> {
+        self.program("apt-get").arg("download").args(packages).folder(into).run()?;
+        let files = fs::read_dir(into).map_err(PackageError::file(into))?;
+        for file in files.filter_map(Result::ok).map(|entry| entry.path()) {
+            if file.extension().is_some_and(|extension| extension == "deb") {
+                Program::new("dpkg-deb").arg("-x").args([file.as_path(), into]).run()?;
+                fs::remove_file(&file).map_err(PackageError::file(&file))?;
+            }
+        }
         Ok(())
     }
 }

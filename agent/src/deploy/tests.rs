@@ -32,7 +32,7 @@ fn ground(drive_bytes: Option<u64>, uefi: bool) -> Ground {
 }
 
 fn step(action: Action, ended: bool, evidence: Option<Evidence>) -> StepRecord {
-    StepRecord { step: action.name().to_owned(), attempt: 1, ended, evidence }
+    StepRecord { step: action.name().to_owned(), attempt: 1, ended, evidence, reboot: None }
 }
 
 /// The proof of a small image.

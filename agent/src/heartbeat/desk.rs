@@ -164,6 +164,20 @@ impl OrderDesk {
         self.report(Event::StepEnded { step: step.to_owned(), evidence });
     }
 
+    /// Reports that `step` goes on after a restart of the machine, with `state`, and waits for that restart: it returns only
+    /// where the order is taken back.
+    pub async fn restart(
+        &self,
+        step: &str,
+        state: serde_json::Value,
+        message: String,
+    ) -> Cancelled {
+        tracing::info!("{step} goes on after a restart: {message}");
+        self.report(Event::Reboot { step: step.to_owned(), state, message });
+        self.cancel.cancelled().await;
+        Cancelled
+    }
+
     /// Shows the certificates of a step that is about to fail.
     pub fn attested(&self, step: &str, certificates: Vec<SignedCertificate>) {
         self.report(Event::Attested { step: step.to_owned(), certificates });

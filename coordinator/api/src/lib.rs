@@ -21,15 +21,16 @@ pub use certificate::{
     Sample, Seal, SignedCertificate, Verification,
 };
 pub use evidence::{
-    Committed, Configured, Erased, Evidence, PluginOutcome, PluginResult, Readback, ReadbackMode,
-    Written,
+    Committed, Configured, Erased, Evidence, Mirrored, PluginOutcome, PluginResult, Readback,
+    ReadbackMode, Written,
 };
 pub use order::{
     Automated, Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy, EraseSettings, Image,
-    ImageAccess, Order, PluginBundle, Work,
+    ImageAccess, NodeRaid, Order, PluginBundle, Work,
 };
 pub use report::{
-    Blame, DiskProgress, Event, Failure, PlannedStep, PluginProgress, Progress, Report, StepRecord,
+    Blame, DiskProgress, Event, Failure, PlannedStep, PluginProgress, Progress, Reboot, Report,
+    StepRecord,
 };
 
 use serde::{Deserialize, Serialize};

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{AgentError, Peer, reports, secret};
 use crate::app::{App, Change, Severity};
 use crate::certificate::{self, Kept, SigningKey};
-use crate::node::{Node, Outcome, Phase, WorkRecord, validate};
+use crate::node::{Node, Outcome, Phase, WorkRecord, order, validate};
 
 /// Takes a heartbeat: stores what is new before it acknowledges it, and answers with the order until that is finished.
 ///
@@ -166,7 +166,9 @@ fn take(
         work.since = now;
     }
     let after = (work.phase, work.boot.last_heartbeat.is_some());
+    let arrays = node.other.get("raid_config").cloned();
     reports::store(node, &beat.reports, keeper, &mut notes);
+    reports::raid::stamp(node, arrays.as_ref(), now);
     let acknowledged = node.work.as_ref().map_or(0, |work| work.boot.acknowledged);
     if timed || registered || before != (after.0, acknowledged, after.1) {
         if let Some(work) = &mut node.work {
@@ -199,6 +201,7 @@ fn due_order(node: &Node) -> Option<Order> {
         work.phase == Phase::Working && work.outcome.is_none() && node.provision_state.is_waiting();
     let mut order = work.order.clone();
     order.steps.clone_from(&work.steps);
+    order.raid = order::raid(node).map(Box::new);
     if let Work::Deploy(deploy) = &mut order.work {
         deploy.image.access = validate::access(node).ok().flatten();
         deploy.configdrive = node.instance_info.get("configdrive").cloned().unwrap_or(Value::Null);

@@ -32,6 +32,8 @@ pub(super) enum Todo {
     AgentDone,
     /// The agent failed.
     AgentFailed(Failure),
+    /// A step goes on after a restart.
+    Restart,
     /// Boot device to disk and power cycle, or power off.
     Finish,
     /// Power off and forget the work.
@@ -78,6 +80,7 @@ pub(super) fn decide(
             match &work.outcome {
                 Some(Outcome::Finished) => Todo::AgentDone,
                 Some(Outcome::Failed(failure)) => Todo::AgentFailed(failure.clone()),
+                Some(Outcome::Reboot) => Todo::Restart,
                 None if work.abort && work.is_abortable() => {
                     Todo::AgentFailed(reports::aborted(""))
                 }
