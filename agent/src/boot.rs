@@ -7,6 +7,7 @@
 mod efivars;
 mod fat;
 mod loader;
+pub mod nvram;
 mod option;
 
 use std::path::Path;

@@ -1,18 +1,14 @@
-//! The whole way of a clean order: plugins, plan, say it, then step after step, each with its proof.
+//! The whole way of a clean or service order: plugins, plan, say it, then step after step, each with its proof.
 
-use std::sync::Arc;
+use ironwright_api::{Clean, Failure, PluginBundle, Service, StepRecord};
+use serde_json::Value;
 
-use ironwright_api::{Clean, EraseSettings, Evidence, Failure, StepRecord};
-
-use crate::deploy::run::stopped;
-use crate::erase;
 use crate::heartbeat::OrderDesk;
 use crate::order::Machine;
-use crate::plugin::step;
-use crate::plugin::supply::Loaded;
-use crate::steps::{self, Job};
+use crate::steps::run::Ground;
+use crate::steps::{self, Choice, Phase};
 
-/// Carries out `clean`. Steps that ended in an earlier attempt are not repeated.
+/// Carries out a clean order. Steps that ended in an earlier attempt are not repeated.
 ///
 /// # Errors
 /// The [`Failure`] to report. Whatever can be refused is refused before anything changes.
@@ -22,69 +18,41 @@ pub async fn carry_out(
     done: &[StepRecord],
     desk: &OrderDesk,
 ) -> Result<(), Failure> {
-    let plugins = plugins(machine, clean).await?;
-    let steps = steps::plan(clean, &steps::catalogue(&plugins)?)?;
+    let choice = match &clean.automated {
+        Some(automated) => Choice::Priorities(automated),
+        None => Choice::Named(&clean.steps),
+    };
+    let ground = Ground { machine, settings: &clean.erase, root_device: &Value::Null, done, desk };
+    run(ground, Phase::Clean, choice, &clean.plugins).await
+}
+
+/// Carries out a service order, as [`carry_out`].
+///
+/// # Errors
+/// The [`Failure`] to report. Whatever can be refused is refused before anything changes.
+pub async fn service(
+    machine: &Machine,
+    service: &Service,
+    done: &[StepRecord],
+    desk: &OrderDesk,
+) -> Result<(), Failure> {
+    let Service { steps, erase: settings, plugins, root_device } = service;
+    let ground = Ground { machine, settings, root_device, done, desk };
+    run(ground, Phase::Service, Choice::Named(steps), plugins).await
+}
+
+async fn run(
+    ground: Ground<'_>,
+    phase: Phase,
+    choice: Choice<'_>,
+    bundles: &[PluginBundle],
+) -> Result<(), Failure> {
+    let bundles = if steps::only_built_in(phase, choice) { &[] } else { bundles };
+    let plugins = ground.plugins(bundles).await?;
+    let jobs = steps::plan(phase, choice, &steps::catalogue(phase, &plugins)?)?;
     let known = plugins.iter().map(|plugin| plugin.sha256.clone()).collect();
     // What no step needs goes: unpacked trees are memory.
     drop(plugins);
-    let ended = |job: &Job| done.iter().any(|record| record.step == job.name() && record.ended);
-    let mut planned = Vec::new();
-    for job in &steps {
-        let actions = match ended(job) {
-            // Its hardware may not be as it was.
-            true if matches!(job, Job::Plugin(_)) => vec!["done in an earlier attempt".to_owned()],
-            true | false => sentences(machine, job, &clean.erase, done, desk).await?,
-        };
-        planned.push(job.planned(actions));
-    }
-    desk.planned(planned, known);
-    for job in steps.iter().filter(|job| !ended(job)) {
-        let name = job.name();
-        desk.step_started(name).await.map_err(|error| stopped(name, error))?;
-        let evidence = perform(machine, job, &clean.erase, done, desk).await;
-        let evidence = evidence.map_err(|failure| Failure { step: name.to_owned(), ..failure })?;
-        desk.step_ended(name, Some(evidence));
-    }
-    Ok(())
-}
-
-/// The order's plugins; none where no step can be one of theirs.
-async fn plugins(machine: &Machine, clean: &Clean) -> Result<Vec<Arc<Loaded>>, Failure> {
-    let mut plugins = Vec::new();
-    if steps::only_built_in(clean) {
-        return Ok(plugins);
-    }
-    for bundle in &clean.plugins {
-        plugins.push(Arc::new(machine.plugins().load(bundle).await?));
-    }
-    Ok(plugins)
-}
-
-async fn sentences(
-    machine: &Machine,
-    job: &Job,
-    settings: &EraseSettings,
-    done: &[StepRecord],
-    desk: &OrderDesk,
-) -> Result<Vec<String>, Failure> {
-    match job {
-        Job::Erase(step) => erase::sentences(machine, step, settings, desk).await,
-        Job::Plugin(step) => {
-            step::never_twice(step, done)?;
-            step::sentences(machine, step, settings, desk).await
-        }
-    }
-}
-
-async fn perform(
-    machine: &Machine,
-    job: &Job,
-    settings: &EraseSettings,
-    done: &[StepRecord],
-    desk: &OrderDesk,
-) -> Result<Evidence, Failure> {
-    match job {
-        Job::Erase(step) => erase::carry_out(machine, step, settings, desk).await,
-        Job::Plugin(step) => step::perform(machine, step, settings, done, desk).await,
-    }
+    ground.desk.planned(ground.planned(&jobs).await?, known);
+    ground.perform(&jobs).await
 }

@@ -7,6 +7,8 @@ mod bootable;
 mod carry_out;
 mod fetch;
 mod identifiers;
+pub mod image_info;
+pub mod image_step;
 mod members;
 mod perform;
 mod problem;
@@ -30,6 +32,8 @@ pub enum Action {
     WriteConfigDrive,
     /// The partition table goes to the disk, LBA 0 last.
     Commit,
+    /// What starts the system goes to every member of the array that it is on.
+    MirrorBoot,
     /// The firmware learns of the new system.
     BootEntry,
 }
@@ -42,6 +46,7 @@ impl Action {
             Self::WriteImage => "write_image",
             Self::WriteConfigDrive => "write_configdrive",
             Self::Commit => "commit",
+            Self::MirrorBoot => "mirror_boot",
             Self::BootEntry => "boot_entry",
         }
     }
@@ -69,6 +74,8 @@ pub struct Ground {
     pub drive_bytes: Result<Option<u64>, Problem>,
     /// Whether this machine booted by UEFI.
     pub uefi: bool,
+    /// Whether the disk is an array, which firmware cannot read.
+    pub on_array: bool,
 }
 
 /// What will be done.
@@ -108,9 +115,21 @@ pub fn plan(order: &Deploy, ground: Ground, done: &[StepRecord]) -> Result<Plan,
         actions.extend(drive_bytes.map(|_| Action::WriteConfigDrive));
         actions.push(Action::Commit);
     }
+    // Also after a commit in an earlier attempt: it may have ended in the middle of this.
+    actions.extend(ground.on_array.then_some(Action::MirrorBoot));
     // A BIOS starts what LBA 0 holds: there is nothing to tell it.
     actions.extend(ground.uefi.then_some(Action::BootEntry));
     Ok(Plan { disk, actions })
+}
+
+/// Refuses what is wrong with the image and with the config drive, before steps that may make the root disk itself.
+///
+/// # Errors
+/// [`PlanError`] with every problem found.
+fn refuse_early(order: &Deploy, drive: Result<(), Problem>) -> Result<(), PlanError> {
+    let mut problems = image_problems(order);
+    problems.extend(drive.err());
+    if problems.is_empty() { Ok(()) } else { Err(PlanError { problems }) }
 }
 
 /// Whether the last image begun was also committed.

@@ -17,6 +17,7 @@ pub mod metadata;
 pub mod overwrite;
 mod own;
 pub mod protect;
+pub mod pstore;
 pub mod samples;
 mod words;
 

@@ -274,6 +274,7 @@ fn kind(work: &Work) -> &'static str {
         Work::Inspect => "inspect",
         Work::Deploy(_) => "deploy",
         Work::Clean(_) => "clean",
+        Work::Service(_) => "service",
         Work::Unknown => "unknown work",
     }
 }

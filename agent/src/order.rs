@@ -7,14 +7,16 @@ mod tests;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ironwright_api::{Blame, Failure, Image, Order, Work};
+use ironwright_api::{Blame, Failure, Image, NodeRaid, Order, Work};
 
 pub use facts::{DiskFact, Facts};
 
+use crate::deploy::RootDisk;
 use crate::erase::certificate::Notary;
 use crate::heartbeat::{Crew, OrderDesk};
 use crate::image::Http;
 use crate::plugin::supply::Supply;
+use crate::raid::{self, Arrays};
 use crate::report::chain;
 use crate::sys::System;
 use crate::{clean, deploy, tls};
@@ -29,6 +31,10 @@ pub struct Machine {
     facts: Mutex<Arc<Facts>>,
     notary: Option<Notary>,
     plugins: Supply,
+    /// Where the last image of this agent process went.
+    written: Mutex<Option<RootDisk>>,
+    /// What the node's record says of its arrays.
+    raid: Mutex<NodeRaid>,
 }
 
 impl Machine {
@@ -42,6 +48,8 @@ impl Machine {
             facts: Mutex::new(Arc::new(facts)),
             notary: None,
             plugins: Supply::default(),
+            written: Mutex::default(),
+            raid: Mutex::default(),
         }
     }
 
@@ -108,6 +116,37 @@ impl Machine {
         &self.http
     }
 
+    /// Notes where an image went.
+    pub fn remember(&self, disk: RootDisk) {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(disk);
+    }
+
+    /// Where the last image of this agent process went.
+    #[must_use]
+    pub fn written(&self) -> Option<RootDisk> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what the node's record says of its arrays.
+    pub fn set_raid(&self, raid: NodeRaid) {
+        *self.raid.lock().unwrap_or_else(PoisonError::into_inner) = raid;
+    }
+
+    /// What the node's record says of its arrays.
+    #[must_use]
+    pub fn raid(&self) -> NodeRaid {
+        self.raid.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Starts the arrays that the node has; none where it has none.
+    ///
+    /// # Errors
+    /// A [`Failure`] that names the array that is not there with all of its members.
+    pub async fn start_arrays(&self) -> Result<Option<Arrays>, Failure> {
+        let (system, config) = (self.system.clone(), self.raid().config);
+        blocking(move || raid::assemble(&system, &config).map_err(|error| error.failure())).await
+    }
+
     /// Collects the facts anew: disks come and go between orders.
     ///
     /// # Errors
@@ -122,6 +161,7 @@ impl Machine {
 
 impl Crew for Machine {
     async fn carry_out(&self, order: Order, desk: OrderDesk) -> Result<(), Failure> {
+        self.set_raid(order.raid.as_deref().cloned().unwrap_or_default());
         match &order.work {
             Work::Inspect => {
                 self.look_again().await?;
@@ -133,6 +173,7 @@ impl Crew for Machine {
                 Box::pin(deploy::carry_out(self, work, &order.steps, &desk)).await
             }
             Work::Clean(work) => Box::pin(clean::carry_out(self, work, &order.steps, &desk)).await,
+            Work::Service(work) => Box::pin(clean::service(self, work, &order.steps, &desk)).await,
             Work::Unknown => Err(unknown()),
         }
     }
@@ -147,7 +188,7 @@ fn unknown() -> Failure {
     Failure {
         step: String::new(),
         message: format!(
-            "nothing was changed: the order's kind of work is unknown to agent {} (it knows inspect, deploy and clean)",
+            "nothing was changed: the order's kind of work is unknown to agent {} (it knows inspect, deploy, clean and service)",
             env!("CARGO_PKG_VERSION")
         ),
         remedy: "build the ramdisk from the coordinator's version".to_owned(),

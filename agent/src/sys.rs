@@ -38,6 +38,13 @@ pub enum Effect {
         /// Their UUIDs.
         uuids: Vec<String>,
     },
+    /// Boot entries are removed from the firmware.
+    RemoveBootEntries {
+        /// The #### of their `Boot####`.
+        numbers: Vec<u16>,
+    },
+    /// The firmware's persistent store is emptied.
+    ErasePstore,
 }
 
 /// Why the machine is not handed over.

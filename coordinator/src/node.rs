@@ -10,122 +10,30 @@ pub mod interfaces;
 pub mod lifecycle;
 pub mod order;
 pub mod patch;
+mod port;
+mod power;
 pub mod pretend;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod transition;
 pub mod validate;
+mod work;
 
 use std::collections::BTreeMap;
 
-use ironwright_api::{CleanStep, Evidence, Order, PlannedStep, Progress, StepRecord};
+use ironwright_api::{CleanStep, Evidence, PlannedStep};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub use lifecycle::ProvisionState;
+pub use port::Port;
+pub use power::{PowerState, PowerTarget};
+pub use work::{Boot, Outcome, Phase, WorkRecord};
 
 /// A JSON object.
 pub type Object = Map<String, Value>;
-
-/// Ironic's power states.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PowerState {
-    /// `power on`
-    #[serde(rename = "power on")]
-    On,
-    /// `power off`
-    #[serde(rename = "power off")]
-    Off,
-    /// `error`: the BMC answered that it does not know.
-    #[serde(rename = "error")]
-    Error,
-}
-
-impl Node {
-    /// The node it is a part of (a blade of a chassis, a DPU of a server).
-    #[must_use]
-    pub fn parent(&self) -> Option<Uuid> {
-        self.other.get("parent_node").and_then(Value::as_str)?.parse().ok()
-    }
-
-    /// Where its BMC is: address in lower case and port; none for other drivers and without an address.
-    #[must_use]
-    pub fn bmc_place(&self) -> Option<(String, u16)> {
-        let info = (self.driver == "ipmi").then_some(&self.driver_info)?;
-        let address = info.get("ipmi_address")?.as_str()?.to_ascii_lowercase();
-        let port = match info.get("ipmi_port") {
-            None | Some(serde_json::Value::Null) => 623,
-            Some(port) => port.to_string().trim_matches('"').parse().ok()?,
-        };
-        Some((address, port))
-    }
-}
-
-impl PowerState {
-    /// The text on the wire.
-    #[must_use]
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::On => "power on",
-            Self::Off => "power off",
-            Self::Error => "error",
-        }
-    }
-}
-
-/// What an operator may ask of the power: the targets of `PUT states/power`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PowerTarget {
-    /// `power on`
-    #[serde(rename = "power on")]
-    On,
-    /// `power off`
-    #[serde(rename = "power off")]
-    Off,
-    /// `rebooting`: off, then on.
-    #[serde(rename = "rebooting")]
-    Reboot,
-    /// `soft power off`: the operating system is asked.
-    #[serde(rename = "soft power off")]
-    SoftOff,
-    /// `soft rebooting`: the operating system is asked to power off, then on.
-    #[serde(rename = "soft rebooting")]
-    SoftReboot,
-}
-
-impl PowerTarget {
-    /// Every target.
-    pub const ALL: [Self; 5] = [Self::On, Self::Off, Self::Reboot, Self::SoftOff, Self::SoftReboot];
-
-    /// The text on the wire.
-    #[must_use]
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::On => "power on",
-            Self::Off => "power off",
-            Self::Reboot => "rebooting",
-            Self::SoftOff => "soft power off",
-            Self::SoftReboot => "soft rebooting",
-        }
-    }
-
-    /// The target with this wire text.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|target| target.text() == text)
-    }
-
-    /// The power state it ends in.
-    #[must_use]
-    pub fn reaches(self) -> PowerState {
-        match self {
-            Self::On | Self::Reboot | Self::SoftReboot => PowerState::On,
-            Self::Off | Self::SoftOff => PowerState::Off,
-        }
-    }
-}
 
 /// One enrolled machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -233,153 +141,25 @@ pub struct Node {
     pub version: i64,
 }
 
-/// An order being carried out on a node.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct WorkRecord {
-    /// What the agent is asked to do. Its `attempt` counts the boots; its `steps` are filled from `steps` when sent.
-    pub order: Order,
-    /// When the order was made.
-    pub ordered_at: Timestamp,
-    /// How far it is.
-    pub phase: Phase,
-    /// Since when it is in this phase.
-    pub since: Timestamp,
-    /// Steps begun and ended.
-    #[serde(default)]
-    pub steps: Vec<StepRecord>,
-    /// What the agent said it is about to do, before it began.
-    #[serde(default)]
-    pub plan: Vec<PlannedStep>,
-    /// Whether the operator asked to abort: at once the agent is told to stop, or, where the running step cannot be
-    /// stopped half-way, when that step has ended.
-    #[serde(default)]
-    pub abort: bool,
-    /// The expected or living boot of the ramdisk.
-    #[serde(default)]
-    pub boot: Boot,
-    /// The agent's last picture of the work (kept in memory between writes).
-    #[serde(default)]
-    pub progress: Option<Progress>,
-    /// The agent's final report; none: not yet received.
-    #[serde(default)]
-    pub outcome: Option<Outcome>,
-    /// Restarts that steps asked for: boots that were not lost.
-    #[serde(default)]
-    pub restarts: u32,
-}
-
-/// How an order ended, by the agent's word.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Everything was done and proven.
-    Finished,
-    /// It ended badly.
-    Failed(ironwright_api::Failure),
-    /// It has not ended: a step goes on after a restart of the machine.
-    Reboot,
-}
-
-/// The phases of work, driven by the reconciler. Each is idempotent: after a restart it is begun again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// Boot device to network, power cycled: to be done.
-    StartRamdisk,
-    /// The ramdisk is booting; nothing was heard of it yet.
-    AwaitAgent,
-    /// The agent works.
-    Working,
-    /// The agent finished well; boot device to disk (or power off) is to be done.
-    Finish,
-    /// The work failed; power off is to be done.
-    Abandon,
-}
-
-/// One boot of the ramdisk.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub struct Boot {
-    /// SHA-256 of the one-time nonce of the boot script, hexadecimal; none: no boot is expected.
-    #[serde(default)]
-    pub nonce_sha256: Option<String>,
-    /// The boot identifier that took the nonce.
-    #[serde(default)]
-    pub boot_id: Option<Uuid>,
-    /// SHA-256 of the agent's token, hexadecimal.
-    #[serde(default)]
-    pub token_sha256: Option<String>,
-    /// The Ed25519 public key that signs this boot's certificates, hexadecimal; the first heartbeat that named one.
-    #[serde(default)]
-    pub erase_key: Option<String>,
-    /// Address the agent looked up from.
-    #[serde(default)]
-    pub address: Option<String>,
-    /// Last report stored.
-    #[serde(default)]
-    pub acknowledged: u64,
-    /// Last heartbeat.
-    #[serde(default)]
-    pub last_heartbeat: Option<Timestamp>,
-    /// Named moments of this boot: `power_on`, `script`, `kernel`, `ramdisk`, `lookup`, `heartbeat`.
-    #[serde(default)]
-    pub moments: BTreeMap<String, Timestamp>,
-    /// The agent's own clock of its start.
-    #[serde(default)]
-    pub timing: Option<ironwright_api::Timing>,
-}
-
-impl WorkRecord {
-    /// The step that has begun and not ended in this attempt.
+impl Node {
+    /// The node it is a part of (a blade of a chassis, a DPU of a server).
     #[must_use]
-    pub fn running_step(&self) -> Option<&str> {
-        let running = self.steps.iter().rev().find(|step| !step.ended);
-        running.filter(|step| step.attempt == self.order.attempt).map(|step| step.step.as_str())
+    pub fn parent(&self) -> Option<Uuid> {
+        self.other.get("parent_node").and_then(Value::as_str)?.parse().ok()
     }
 
-    /// What the plan says of a step.
+    /// Where its BMC is: address in lower case and port; none for other drivers and without an address.
     #[must_use]
-    pub fn planned(&self, step: &str) -> Option<&PlannedStep> {
-        self.plan.iter().find(|planned| planned.step == step)
-    }
-
-    /// Whether the agent may be stopped now: nothing runs, or what runs can be stopped half-way. An agent that showed no
-    /// plan has only such steps.
-    #[must_use]
-    pub fn is_abortable(&self) -> bool {
-        let running = self.running_step().and_then(|step| self.planned(step));
-        running.is_none_or(|step| step.abortable)
+    pub fn bmc_place(&self) -> Option<(String, u16)> {
+        let info = (self.driver == "ipmi").then_some(&self.driver_info)?;
+        let address = info.get("ipmi_address")?.as_str()?.to_ascii_lowercase();
+        let port = match info.get("ipmi_port") {
+            None | Some(serde_json::Value::Null) => 623,
+            Some(port) => port.to_string().trim_matches('"').parse().ok()?,
+        };
+        Some((address, port))
     }
 }
-
-/// One network port of a node.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Port {
-    /// Identifier.
-    pub uuid: Uuid,
-    /// Its node.
-    pub node_uuid: Uuid,
-    /// MAC address, lower case with colons.
-    pub address: String,
-    /// Whether it boots from the network.
-    #[serde(default = "yes")]
-    pub pxe_enabled: bool,
-    /// The operator's own notes.
-    #[serde(default)]
-    pub extra: Object,
-    /// Other fields of Ironic's record, kept as set.
-    #[serde(default)]
-    pub other: BTreeMap<String, Value>,
-    /// Created.
-    pub created_at: Timestamp,
-    /// Changed.
-    #[serde(default)]
-    pub updated_at: Option<Timestamp>,
-}
-
-fn yes() -> bool {
-    true
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use serde_json::json;

@@ -14,6 +14,8 @@ mod faults;
 #[cfg(test)]
 mod image;
 #[cfg(test)]
+mod raid;
+#[cfg(test)]
 mod ramdisk;
 #[cfg(test)]
 mod run;

@@ -64,7 +64,20 @@ impl Store {
 
     /// Numbers and descriptions of all boot entries, by number; why there are none to see otherwise.
     pub(super) fn entries(&self) -> Result<Vec<(u16, String)>, String> {
-        if !self.efi.exists() {
+        let described = |(number, option): (u16, Vec<u8>)| {
+            (number, option::description(&option).unwrap_or_default())
+        };
+        Ok(self.options()?.into_iter().map(described).collect())
+    }
+
+    /// Whether this machine was booted by UEFI firmware.
+    pub(super) fn is_uefi(&self) -> bool {
+        self.efi.exists()
+    }
+
+    /// Numbers and load options of all boot entries, by number; why there are none to see otherwise.
+    pub(super) fn options(&self) -> Result<Vec<(u16, Vec<u8>)>, String> {
+        if !self.is_uefi() {
             return Err("the machine was booted by BIOS firmware".to_owned());
         }
         let names: Vec<String> = fs::read_dir(&self.folder)
@@ -77,14 +90,14 @@ impl Store {
                 "efivarfs is not mounted, or the firmware has no variables at run time".to_owned()
             );
         }
-        let mut entries: Vec<(u16, String)> = names
+        let mut entries: Vec<(u16, Vec<u8>)> = names
             .iter()
             .filter_map(|name| {
                 let digits = name.strip_prefix("Boot")?.strip_suffix(GLOBAL)?.strip_suffix('-')?;
                 // BootNext, BootCurrent and the like are no entries.
                 let number = u16::from_str_radix(digits, 16).ok().filter(|_| digits.len() == 4)?;
                 let value = self.read(&format!("Boot{digits}")).unwrap_or_default();
-                Some((number, option::description(value.get(4..)?).unwrap_or_default()))
+                Some((number, value.get(4..)?.to_vec()))
             })
             .collect();
         entries.sort_unstable();

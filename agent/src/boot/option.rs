@@ -42,6 +42,55 @@ pub(super) fn description(option: &[u8]) -> Option<String> {
     Some(String::from_utf16_lossy(units.get(..end)?))
 }
 
+/// Where a load option leads, in the words of `efibootmgr`: `HD(1,GPT,GUID,0x800,0x1000)/File(\\EFI\\debian\\shimx64.efi)`; nodes
+/// of other kinds as `Path(type,subtype)`. Bounded by the option; what is cut off in it is left out.
+pub(super) fn shown_path(option: &[u8]) -> Option<String> {
+    let length = usize::from(u16::from_le_bytes([*option.get(4)?, *option.get(5)?]));
+    let units = option.get(6..)?.as_chunks::<2>().0;
+    let end = units.iter().position(|unit| *unit == [0, 0])?;
+    let mut rest = option.get(6 + (end + 1) * 2..)?;
+    rest = rest.get(..length.min(rest.len()))?;
+    let mut parts = Vec::new();
+    while let [kind, subtype, low, high, ..] = *rest {
+        let length = usize::from(u16::from_le_bytes([low, high]));
+        let Some((node, after)) = rest.split_at_checked(length).filter(|_| length >= 4) else {
+            break;
+        };
+        if kind == 0x7F {
+            break;
+        }
+        parts.push(shown_node(kind, subtype, node.get(4..).unwrap_or_default()));
+        rest = after;
+    }
+    Some(parts.join("/"))
+}
+
+fn shown_node(kind: u8, subtype: u8, body: &[u8]) -> String {
+    let number = |at: usize, bytes: usize| {
+        let field = body.get(at..at + bytes).unwrap_or_default();
+        field.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte))
+    };
+    match (kind, subtype) {
+        (4, 1) if body.len() >= 38 => {
+            let (first, blocks) = (number(4, 8), number(12, 8));
+            let signature = match body.get(37) {
+                Some(2) => {
+                    let guid = body.get(20..36).and_then(|guid| guid.try_into().ok());
+                    format!("GPT,{}", uuid::Uuid::from_bytes_le(guid.unwrap_or_default()))
+                }
+                _ => format!("MBR,{:#x}", number(20, 4)),
+            };
+            format!("HD({},{signature},{first:#x},{blocks:#x})", number(0, 4))
+        }
+        (4, 4) => {
+            let units = body.as_chunks::<2>().0.iter().map(|unit| u16::from_le_bytes(*unit));
+            let units: Vec<u16> = units.take_while(|unit| *unit != 0).collect();
+            format!("File({})", String::from_utf16_lossy(&units))
+        }
+        _ => format!("Path({kind},{subtype})"),
+    }
+}
+
 /// Hard drive node, file path node, end node.
 pub(super) fn device_path(drive: &HardDrive, file: &str) -> Vec<u8> {
     let (format, signature_type) = match drive.format {
@@ -100,6 +149,11 @@ mod tests {
         expected.extend([0x7F, 0xFF, 4, 0]);
         assert_eq!(option, expected);
         assert_eq!(description(&option).as_deref(), Some("A"));
+        let guid = "abababab-abab-abab-abab-abababababab";
+        assert_eq!(shown_path(&option), Some(format!("HD(2,GPT,{guid},0x800,0x1000)/File(\\B)")));
+        for cut in 0..option.len() {
+            shown_path(&option[..cut]);
+        }
     }
 
     #[test]

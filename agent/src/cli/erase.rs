@@ -15,7 +15,7 @@ use crate::erase::Task;
 use crate::erase::certificate::Notary;
 use crate::erase::overwrite::Follow;
 use crate::order::Facts;
-use crate::steps::{CLEAN, Kind, Step};
+use crate::steps::{Erase, Phase, built_in};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -40,18 +40,17 @@ pub(super) fn run(args: &Args) -> Result<Done, Trouble> {
     let system =
         system(std::slice::from_ref(&args.disk)).map_err(|error| Trouble::usage(&error))?;
     let path = system.admit(&args.disk).map_err(|error| Trouble::usage(&error))?;
-    let wanted = if args.metadata { Kind::EraseDevicesMetadata } else { Kind::EraseDevices };
+    let erase = if args.metadata { Erase::Metadata } else { Erase::Devices };
     let system = Arc::new(system);
     let facts = Facts::collect(&system);
     let disk = facts.disks.into_iter().find(|disk| disk.path == path);
-    let step = CLEAN.into_iter().find(|step| step.kind == wanted);
-    let (Some(disk), Some(step)) = (disk, step) else {
+    let Some(disk) = disk else {
         return Err(failure(format!("{} cannot be read as a disk", path.display())));
     };
     let settings = EraseSettings { allow_weaker: args.allow_weaker, ..EraseSettings::default() };
-    let task = Task::survey(&system, disk, &step, Uuid::nil(), &settings);
+    let task = Task::survey(&system, disk, erase, Uuid::nil(), &settings);
     if args.plan {
-        return plan(args, &step, &task);
+        return plan(args, erase, &task);
     }
     let notary = Notary::by_hand()
         .map_err(|error| Trouble::new(&error, "check that the kernel gives random bytes"))?;
@@ -106,15 +105,18 @@ fn said(erased: &Erased, metadata: bool) -> String {
 }
 
 /// Says what would be done: the method, and the whole ladder with its reasons.
-fn plan(args: &Args, step: &Step, task: &Task) -> Result<Done, Trouble> {
+fn plan(args: &Args, erase: Erase, task: &Task) -> Result<Done, Trouble> {
     let mut lines = vec![task.sentence()];
     lines.extend(task.ladder_lines());
     if args.json {
-        print_json(&step.planned(lines))?;
+        let job = built_in(Phase::Clean).into_iter().find(|job| job.name() == erase.step());
+        if let Some(job) = job {
+            print_json(&job.planned(lines))?;
+        }
         return Ok(Done::Proven);
     }
     let indented = lines.join("\n  ");
-    print_line(&format!("{}: {indented}", step.name))?;
+    print_line(&format!("{}: {indented}", erase.step()))?;
     Ok(Done::Proven)
 }
 

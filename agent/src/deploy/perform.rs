@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ironwright_api::{Blame, Committed, Deploy, Evidence, Failure, StepRecord};
 
 use super::run::Perform;
-use super::{Action, RootDisk, bootable};
+use super::{Action, RootDisk, bootable, members};
 use crate::boot::{self, Outcome, Plan};
 use crate::configdrive::{self, ConfigDrive};
 use crate::heartbeat::OrderDesk;
 use crate::image::{self, Hold, Http, ImageError, Watch};
 use crate::layout::{self, Layout};
 use crate::order::{Machine, blocking};
+use crate::raid::Arrays;
 use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, RealDisk};
 use crate::sys::{Effect, System, partitions};
@@ -23,7 +24,8 @@ use crate::sys::{Effect, System, partitions};
 /// Performs the actions of one deploy.
 #[derive(Debug)]
 pub(super) struct Performer {
-    disk: Arc<dyn BlockDevice>,
+    /// The root disk, held for this deploy alone; none while extra steps have it.
+    disk: Option<Arc<dyn BlockDevice>>,
     root: RootDisk,
     request: image::Request,
     http: Http,
@@ -35,6 +37,9 @@ pub(super) struct Performer {
     others: Vec<PathBuf>,
     /// The commit's proof, from this run or from an earlier attempt.
     committed: Option<Committed>,
+    /// The arrays, where the root disk is one.
+    arrays: Option<Arc<Arrays>>,
+    uefi: bool,
 }
 
 impl Performer {
@@ -46,15 +51,9 @@ impl Performer {
         drive: Option<ConfigDrive>,
         desk: OrderDesk,
     ) -> Result<Self, Failure> {
-        let opened =
-            machine.system().admit(&root.path).map_err(|error| chain(&error)).and_then(|path| {
-                RealDisk::open(path, Access::Write).map_err(|error| chain(&error))
-            });
-        let disk = opened.map_err(|why| Failure {
-            step: String::new(),
-            message: format!("nothing was changed: {why}"),
-            remedy: "check the disk, and that nothing on the machine holds it".to_owned(),
-            blame: Blame::Hardware,
+        let disk = hold(machine.system(), &root).map_err(|failure| Failure {
+            message: format!("nothing was changed: {}", failure.message),
+            ..failure
         })?;
         let request = image::Request {
             urls: order.image.urls.clone(),
@@ -64,7 +63,7 @@ impl Performer {
             hold: Hold::BootArea,
         };
         Ok(Self {
-            disk: Arc::new(disk),
+            disk: Some(disk),
             root,
             request,
             http: machine.image_http(&order.image)?,
@@ -80,19 +79,48 @@ impl Performer {
                     None
                 }
             }),
+            arrays: None,
+            uefi: false,
         })
+    }
+
+    /// The root disk is one of these, if any.
+    pub(super) fn on_array(&mut self, arrays: Option<Arrays>, uefi: bool) {
+        self.arrays = arrays.map(Arc::new);
+        self.uefi = uefi;
+    }
+
+    /// Lets others open the root disk. The next action takes it again.
+    pub(super) fn let_go(&mut self) {
+        self.disk = None;
+    }
+
+    fn disk(&mut self) -> Result<Arc<dyn BlockDevice>, Failure> {
+        let disk = match self.disk.take() {
+            Some(disk) => disk,
+            None => hold(&self.system, &self.root)?,
+        };
+        Ok(self.disk.insert(disk).clone())
     }
 
     /// Writes the image, and makes the final table in memory so that an image without one fails here.
     async fn write_image(&mut self) -> Result<Option<Evidence>, Failure> {
         let watch = Arc::new(Follow { desk: self.desk.clone(), phase: Mutex::new("") });
-        let outcome = image::write(&self.request, self.disk.clone(), watch, &self.http)
+        let disk = self.disk()?;
+        let outcome = image::write(&self.request, disk.clone(), watch, &self.http)
             .await
             .map_err(|error| image_failure(&error))?;
         let (mut written, held) = (outcome.written, outcome.held);
         let drive_bytes = self.drive.as_ref().map(|drive| drive.bytes.len() as u64);
-        let layout = Arc::new(bootable::plan(self.disk.as_ref(), &held, &written, drive_bytes)?);
-        let (disk, system) = (self.disk.clone(), self.system.clone());
+        let layout = Arc::new(bootable::plan(disk.as_ref(), &held, &written, drive_bytes)?);
+        if let Some(arrays) = self.arrays.clone() {
+            let (layout, uefi) = (layout.clone(), self.uefi);
+            let checked = move || {
+                members::check(&arrays, &layout, uefi).map_err(|error| unbootable(error.failure()))
+            };
+            blocking(checked).await?;
+        }
+        let system = self.system.clone();
         let (planned, others) = (layout.clone(), self.others.clone());
         written.warnings =
             blocking(move || Ok(bootable::warnings(&system, disk.as_ref(), &planned, &others)))
@@ -105,12 +133,12 @@ impl Performer {
         Ok(Some(Evidence::Written(Box::new(written))))
     }
 
-    async fn write_configdrive(&self) -> Result<Option<Evidence>, Failure> {
+    async fn write_configdrive(&mut self) -> Result<Option<Evidence>, Failure> {
         let layout = self.layout()?;
         let (Some(drive), Some(range)) = (self.drive.clone(), layout.config) else {
             return Err(out_of_order());
         };
-        let disk = self.disk.clone();
+        let disk = self.disk()?;
         blocking(move || {
             configdrive::write(disk.as_ref(), range, &drive)
                 .map(|configured| Some(Evidence::Configured(configured)))
@@ -120,7 +148,7 @@ impl Performer {
     }
 
     async fn commit(&mut self) -> Result<Option<Evidence>, Failure> {
-        let (disk, layout) = (self.disk.clone(), self.layout()?);
+        let (disk, layout) = (self.disk()?, self.layout()?);
         let committed = blocking(move || {
             layout::commit(disk.as_ref(), &layout).map_err(|error| disk_failure(&error))
         })
@@ -129,10 +157,29 @@ impl Performer {
         Ok(Some(Evidence::Committed(committed)))
     }
 
+    /// Brings what starts the system to every member of the array.
+    async fn mirror_boot(&mut self) -> Result<Option<Evidence>, Failure> {
+        let (disk, layout, uefi) = (self.disk()?, self.layout.clone(), self.uefi);
+        let arrays = self.arrays.clone().ok_or_else(out_of_order)?;
+        blocking(move || {
+            let layout = match layout {
+                Some(layout) => layout,
+                None => committed_layout(disk.as_ref())?,
+            };
+            let mirrored = members::mirror(&arrays, &layout, disk.as_ref(), uefi);
+            mirrored.map(|proof| Some(Evidence::Mirrored(proof))).map_err(|error| error.failure())
+        })
+        .await
+    }
+
     /// Tells the firmware. A firmware that takes no entry starts `\EFI\BOOT` all the same: that is logged, not failed.
-    async fn boot_entry(&self) -> Result<Option<Evidence>, Failure> {
-        let (disk, system, layout) = (self.disk.clone(), self.system.clone(), self.layout.clone());
+    async fn boot_entry(&mut self) -> Result<Option<Evidence>, Failure> {
+        let (disk, system, layout) = (self.disk()?, self.system.clone(), self.layout.clone());
+        let arrays = self.arrays.clone();
         let outcome = blocking(move || {
+            if let Some(arrays) = arrays {
+                return Ok(members::tell_firmware(&system, &arrays));
+            }
             let layout = match layout {
                 Some(layout) => layout,
                 // The commit was another process's: what it wrote is on the disk.
@@ -167,12 +214,28 @@ impl Perform for Performer {
             Action::WriteImage => self.write_image().await,
             Action::WriteConfigDrive => self.write_configdrive().await,
             Action::Commit => self.commit().await,
+            Action::MirrorBoot => self.mirror_boot().await,
             Action::BootEntry => self.boot_entry().await,
         }
     }
 }
 
-fn committed_layout(disk: &dyn BlockDevice) -> Result<Arc<Layout>, Failure> {
+/// Opens the root disk for this deploy alone.
+fn hold(system: &System, root: &RootDisk) -> Result<Arc<dyn BlockDevice>, Failure> {
+    let opened = system
+        .admit(&root.path)
+        .map_err(|error| chain(&error))
+        .and_then(|path| RealDisk::open(path, Access::Write).map_err(|error| chain(&error)));
+    let disk = opened.map_err(|why| Failure {
+        step: String::new(),
+        message: why,
+        remedy: "check the disk, and that nothing on the machine holds it".to_owned(),
+        blame: Blame::Hardware,
+    })?;
+    Ok(Arc::new(disk))
+}
+
+pub(crate) fn committed_layout(disk: &dyn BlockDevice) -> Result<Arc<Layout>, Failure> {
     let why = match partitions::table(disk) {
         Ok(Ok(layout)) => return Ok(Arc::new(layout)),
         Ok(Err(error)) => chain(&error),
@@ -188,7 +251,7 @@ fn committed_layout(disk: &dyn BlockDevice) -> Result<Arc<Layout>, Failure> {
     })
 }
 
-fn tell_firmware(system: &System, disk: &dyn BlockDevice, layout: &Layout) -> Outcome {
+pub(crate) fn tell_firmware(system: &System, disk: &dyn BlockDevice, layout: &Layout) -> Outcome {
     let plan = boot::plan(system.root(), disk, layout);
     if let Plan::Entry(entry) = &plan
         && !system.may(Effect::BootEntry { label: entry.to_string() })
@@ -217,6 +280,11 @@ pub(super) fn disk_failure(error: &dyn std::error::Error) -> Failure {
         remedy: "check the disk, its cable and controller, and replace what is broken".to_owned(),
         blame: Blame::Hardware,
     }
+}
+
+/// A failure before the commit.
+fn unbootable(failure: Failure) -> Failure {
+    Failure { message: format!("{}; {UNBOOTABLE}", failure.message), ..failure }
 }
 
 /// The plan always puts the image first; a plan that does not is a defect.

@@ -14,33 +14,33 @@ use crate::deploy::run::stopped;
 use crate::heartbeat::OrderDesk;
 use crate::order::{DiskFact, Facts, Machine, blocking};
 use crate::report::chain;
-use crate::steps::{Kind, Step};
+use crate::steps::Erase;
 
-/// What `step` will do, one sentence a disk.
+/// What the step `erase` will do, one sentence a disk.
 ///
 /// # Errors
 /// The [`Failure`] to report: what is protected, or what the settings forbid. Nothing was changed.
 pub async fn sentences(
     machine: &Machine,
-    step: &Step,
+    erase: Erase,
     settings: &EraseSettings,
     desk: &OrderDesk,
 ) -> Result<Vec<String>, Failure> {
-    Ok(choose(machine, step, settings, desk).await?.sentences())
+    Ok(choose(machine, erase, settings, desk).await?.sentences())
 }
 
-/// Does `step`, and proves it.
+/// Does the step `erase`, and proves it.
 ///
 /// # Errors
 /// The [`Failure`] to report. A disk that fails does not spare the others: all are tried, all failures are named.
 pub async fn carry_out(
     machine: &Machine,
-    step: &Step,
+    erase: Erase,
     settings: &EraseSettings,
     desk: &OrderDesk,
 ) -> Result<Evidence, Failure> {
-    let chosen = choose(machine, step, settings, desk).await?;
-    let disks = perform(machine, step, chosen.tasks, settings, desk).await?;
+    let chosen = choose(machine, erase, settings, desk).await?;
+    let disks = perform(machine, erase, chosen.tasks, settings, desk).await?;
     Ok(Evidence::Erased { disks })
 }
 
@@ -61,7 +61,7 @@ impl Chosen {
 /// changes.
 async fn choose(
     machine: &Machine,
-    step: &Step,
+    erase: Erase,
     settings: &EraseSettings,
     desk: &OrderDesk,
 ) -> Result<Chosen, Failure> {
@@ -81,11 +81,11 @@ async fn choose(
         ));
     }
     let (disks, left_out) = kept(&facts.disks, &skipped, settings.skip_read_only);
-    let (system, step, settings) = (machine.system().clone(), *step, settings.clone());
+    let (system, settings) = (machine.system().clone(), settings.clone());
     let order_id = desk.order_id();
     // Questions to disks: a sleeping one takes its time.
     let tasks = blocking(move || {
-        let survey = |disk| Task::survey(&system, disk, &step, order_id, &settings);
+        let survey = |disk| Task::survey(&system, disk, erase, order_id, &settings);
         Ok(disks.into_iter().map(survey).collect::<Vec<_>>())
     })
     .await?;
@@ -150,7 +150,7 @@ fn refuse(message: &str, blame: Blame) -> Failure {
 /// Performs all tasks, as many at once as the settings allow.
 async fn perform(
     machine: &Machine,
-    step: &Step,
+    erase: Erase,
     tasks: Vec<Task>,
     settings: &EraseSettings,
     desk: &OrderDesk,
@@ -199,7 +199,7 @@ async fn perform(
         certificates.chain(failures.iter_mut().filter_map(|failed| failed.certificate.take()));
     let certificates: Vec<_> = certificates.map(|signed| *signed).collect();
     if !certificates.is_empty() {
-        desk.attested(step.name, certificates);
+        desk.attested(erase.step(), certificates);
     }
     stop.map_err(|error| stopped("every disk was erased", error))?;
     let failures: Vec<String> = failures.into_iter().map(|failed| failed.why).collect();
@@ -218,8 +218,8 @@ async fn perform(
 /// Bytes to be written and read back.
 fn work_bytes(task: &Task) -> u64 {
     match task.kind {
-        Kind::EraseDevices => task.disk.identity.bytes.saturating_mul(2),
-        Kind::EraseDevicesMetadata => 0,
+        Erase::Devices => task.disk.identity.bytes.saturating_mul(2),
+        Erase::Metadata | Erase::Express => 0,
     }
 }
 

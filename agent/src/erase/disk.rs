@@ -23,7 +23,7 @@ use super::own::recover::first;
 use super::{metadata, protect, words};
 use crate::order::{DiskFact, Facts};
 use crate::report::chain;
-use crate::steps::{Kind, Step};
+use crate::steps::Erase;
 use crate::sys::System;
 use crate::sys::disk::{Access, DiskError, RealDisk};
 
@@ -32,8 +32,8 @@ use crate::sys::disk::{Access, DiskError, RealDisk};
 pub struct Task {
     /// The disk.
     pub disk: DiskFact,
-    /// By which step.
-    pub kind: Kind,
+    /// What is done to it; never [`Erase::Express`], which is decided by what the disk offers.
+    pub kind: Erase,
     /// The step's name.
     pub step: &'static str,
     /// The order, nil by hand.
@@ -63,13 +63,13 @@ impl Task {
     pub fn survey(
         system: &System,
         disk: DiskFact,
-        step: &Step,
+        erase: Erase,
         order_id: Uuid,
         settings: &EraseSettings,
     ) -> Self {
         let mut task = Self {
-            kind: step.kind,
-            step: step.name,
+            kind: erase,
+            step: erase.step(),
             order_id,
             settings: settings.clone(),
             ladder: Ladder::default(),
@@ -82,7 +82,7 @@ impl Task {
             Err(error) => Err(chain(&error)),
         };
         let device = looked.unwrap_or_else(|why| Device::Silent { why, broken: true });
-        if let (Device::Nvme(controller), Kind::EraseDevices) = (&device, task.kind)
+        if let (Device::Nvme(controller), Erase::Devices | Erase::Express) = (&device, task.kind)
             && !controller.detached.is_empty()
         {
             let names: Vec<String> = controller.detached.iter().map(u32::to_string).collect();
@@ -95,7 +95,18 @@ impl Task {
         }
         let transport = &task.disk.identity.transport;
         task.ladder = Ladder::of(&device, transport).at_least(settings.least);
+        if erase == Erase::Express {
+            task.decide_express();
+        }
         task
+    }
+
+    /// A disk that forgets its key does so in seconds; every other way to reach all data takes long, so that only its metadata
+    /// goes. No slower method may follow a failed one.
+    fn decide_express(&mut self) {
+        let fast = self.ladder.best().is_some_and(|best| best.method.is_crypto());
+        self.kind = if fast { Erase::Devices } else { Erase::Metadata };
+        self.settings.allow_weaker = false;
     }
 
     fn look(&mut self, path: &Path) -> Result<Device, DiskError> {
@@ -155,7 +166,7 @@ impl Task {
         let planned = self.ladder.best().map(|rung| rung.method.category());
         let attempt =
             Attempt { disk: &disk, commands: &commands, transport, settings, planned, follow };
-        if self.kind == Kind::EraseDevices {
+        if self.kind == Erase::Devices {
             return Ok(attempt.erase());
         }
         let device_log = attempt.free()?;
@@ -197,8 +208,8 @@ impl Task {
     fn not_begun(&self, why: String) -> Outcome {
         let best = self.ladder.best().map_or(EraseMethod::Overwrite, |best| best.method);
         let (method, passed_over) = match self.kind {
-            Kind::EraseDevices => (best, self.ladder.passed_over.clone()),
-            Kind::EraseDevicesMetadata => (EraseMethod::Metadata, Vec::new()),
+            Erase::Devices => (best, self.ladder.passed_over.clone()),
+            Erase::Metadata | Erase::Express => (EraseMethod::Metadata, Vec::new()),
         };
         Outcome {
             method,
@@ -217,7 +228,7 @@ impl Task {
             serial: self.disk.serial.clone(),
             disk_bytes,
             method: words::wire_name(outcome.method),
-            bytes: if self.kind == Kind::EraseDevicesMetadata { read } else { disk_bytes },
+            bytes: if self.kind == Erase::Metadata { read } else { disk_bytes },
             verified_bytes: read,
             certificate: None,
         }

@@ -84,13 +84,19 @@ impl Facts {
         Ok(found.iter().map(|disk| disk.name.clone()).collect())
     }
 
-    /// The one disk that `hints` choose.
+    /// The one disk that `hints` choose, among those that no hints of `skip` match.
     ///
     /// # Errors
     /// [`Problem::RootDisk`].
-    pub fn root_disk(&self, hints: &Value) -> Result<RootDisk, Problem> {
-        let disk = root_device::select(hints, &self.candidates)
-            .map_err(|error| Problem::RootDisk { why: chain(&error) })?;
+    pub fn root_disk(&self, hints: &Value, skip: &[Value]) -> Result<RootDisk, Problem> {
+        let none = |error| Problem::RootDisk { why: chain(&error) };
+        let mut skipped = Vec::new();
+        for hints in skip {
+            skipped.extend(self.matching(hints).map_err(none)?);
+        }
+        let left = self.candidates.iter().filter(|disk| !skipped.contains(&disk.name));
+        let left: Vec<Disk> = left.cloned().collect();
+        let disk = root_device::select(hints, &left).map_err(none)?;
         if disk.read_only {
             let why = format!("{} is read-only", disk.name);
             return Err(Problem::RootDisk { why });
@@ -165,7 +171,7 @@ mod tests {
         assert_eq!(facts.disks.len(), 1);
         assert_eq!(facts.disks[0].path, name);
         assert_eq!(facts.inventory["disks"][0]["size"], 8u64 << 30);
-        let disk = facts.root_disk(&Value::Null).unwrap();
+        let disk = facts.root_disk(&Value::Null, &[]).unwrap();
         assert_eq!((disk.path, disk.bytes, disk.sector_bytes), (name, 8 << 30, 512));
     }
 
@@ -174,7 +180,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let system = System::sandbox(Path::new("/"), &[file.path().to_path_buf()]).unwrap();
         let hints = serde_json::json!({"serial": "s== NOBODY"});
-        let problem = Facts::collect(&system).root_disk(&hints).unwrap_err();
+        let problem = Facts::collect(&system).root_disk(&hints, &[]).unwrap_err();
         assert!(matches!(problem, Problem::RootDisk { .. }), "{problem}");
     }
 }

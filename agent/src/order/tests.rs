@@ -81,6 +81,9 @@ impl Lab {
             readback: ReadbackMode::Full,
             node_name: "web1".to_owned(),
             node_uuid: Uuid::from_u128(1),
+            steps: Vec::new(),
+            erase: EraseSettings::default(),
+            plugins: Vec::new(),
         }
     }
 
@@ -308,4 +311,72 @@ async fn inspection_changes_nothing_and_unknown_work_is_refused() {
     assert!(lab.machine.inventory()["disks"][0]["size"] == DISK_BYTES);
     let failure = lab.carry_out(Work::Unknown).await.unwrap_err();
     assert!(failure.message.contains("kind of work is unknown"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_service_puts_an_image_by_ironics_words_and_keeps_away_from_disks_left_alone() {
+    let lab = Lab::start().await;
+    let digest: String = Sha256::digest(&lab.image).iter().map(|b| format!("{b:02x}")).collect();
+    let args = serde_json::json!({"image_info": {
+        "id": "i", "urls": [lab.url], "os_hash_algo": "sha256", "os_hash_value": digest,
+    }});
+    let step = CleanStep { interface: "deploy".into(), step: "write_image".into(), args };
+    let mut service = ironwright_api::Service { steps: vec![step], ..Default::default() };
+    let name = lab.machine.inventory()["disks"][0]["name"].clone();
+    service.erase.skip = vec![serde_json::json!({ "name": name })];
+    let failure = lab.carry_out(Work::Service(service.clone())).await.unwrap_err();
+    assert!(failure.message.contains("no root disk"), "{failure:?}");
+    service.erase.skip.clear();
+    lab.carry_out(Work::Service(service)).await.unwrap();
+    let evidence = lab.evidence();
+    let Some(Evidence::Written(written)) = evidence.last() else { panic!("{evidence:?}") };
+    assert!(written.proven);
+    assert_eq!(lab.read(MIB, 1 << 20), lab.image[1 << 20..2 << 20]);
+    assert!(lab.machine.written().is_some());
+}
+
+#[tokio::test]
+async fn extra_deploy_steps_run_around_the_image_and_the_plan_says_so_first() {
+    let lab = Lab::start().await;
+    let step = |step: &str, priority| ironwright_api::DeployStep {
+        interface: "deploy".into(),
+        step: step.into(),
+        args: serde_json::Value::Null,
+        priority,
+    };
+    let mut deploy = lab.deploy();
+    deploy.steps = vec![step("clean_uefi_nvram", 70), step("erase_devices_metadata", 90)];
+    lab.carry_out(Work::Deploy(Box::new(deploy))).await.unwrap();
+    let events: Vec<String> = lab
+        .journal
+        .unacknowledged()
+        .into_iter()
+        .filter_map(|report| {
+            if let Event::Planned { steps, .. } = &report.event {
+                let names: Vec<&str> = steps.iter().map(|step| step.step.as_str()).collect();
+                return Some(names.join(" "));
+            }
+            if let Event::StepStarted { step } = report.event { Some(step) } else { None }
+        })
+        .collect();
+    let expected = [
+        "erase_devices_metadata write_image clean_uefi_nvram",
+        "erase_devices_metadata",
+        "write_image",
+        "write_configdrive",
+        "commit",
+        "clean_uefi_nvram",
+    ];
+    assert_eq!(events, expected);
+    let mut wrong = lab.deploy();
+    wrong.steps = vec![step("erase_devices_metadata", 90)];
+    wrong.image.urls.clear();
+    let before = lab.read(0, 1 << 20);
+    let failure = lab.carry_out(Work::Deploy(Box::new(wrong))).await.unwrap_err();
+    assert!(failure.message.contains("no image URL"), "{failure:?}");
+    assert_eq!(
+        lab.read(0, 1 << 20),
+        before,
+        "a step before the image must not run for a bad order"
+    );
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ironwright_api::{
-    Blame, EraseSettings, Evidence, Failure, PluginOutcome, PluginProgress, PluginResult,
+    Blame, EraseSettings, Evidence, Failure, NodeRaid, PluginOutcome, PluginProgress, PluginResult,
     StepRecord,
 };
 use ironwright_plugin::{Failed, Manifest, Outcome, Progress, Safety, Verdict, Who};
@@ -14,8 +14,13 @@ use super::{Device, Planned, Plugin, Watch, device};
 use crate::deploy::run::stopped;
 use crate::erase::carry_out::skipped;
 use crate::heartbeat::OrderDesk;
-use crate::order::{Machine, blocking};
+use crate::order::{Facts, Machine, blocking};
+use crate::raid;
+use crate::report::chain;
 use crate::steps::PluginStep;
+
+/// The argument that a node's record gives.
+const TARGET: &str = "target_raid_config";
 
 /// Refuses a step that an earlier attempt, or an earlier agent process, began and did not end: whether the hardware may be
 /// touched again is not for a program to guess.
@@ -113,6 +118,7 @@ pub async fn perform(
         }
         Outcome::Failed(_) => return Err(failed(step, verdict)),
     };
+    note_arrays(machine, step, &verdict.data);
     let Loaded { sha256, key_id, .. } = &*step.plugin;
     let manifest = step.plugin.manifest();
     Ok(Evidence::Plugin(Box::new(PluginResult {
@@ -136,6 +142,7 @@ async fn ask<T: Send + 'static>(
 ) -> Result<T, Failure> {
     let facts = machine.look_again().await?;
     let withheld = skipped(&facts, settings)?;
+    let step = &with_arrays(step, &machine.raid(), &facts, &withheld)?;
     let named = machine.system().named_disks().map(<[PathBuf]>::to_vec);
     let (step, follow) = (step.clone(), Follow { desk: desk.clone(), key: step.info.key() });
     blocking(move || {
@@ -147,6 +154,56 @@ async fn ask<T: Send + 'static>(
             .map_err(|error| error.failure(&step.plugin.to_string(), &step.info.name))
     })
     .await
+}
+
+/// A step of interface `raid` with what the node's record says: its `target_raid_config`, where the step takes that and nobody
+/// gave another; and the names of disks where a configuration has hints for them.
+fn with_arrays(
+    step: &PluginStep,
+    node: &NodeRaid,
+    facts: &Facts,
+    withheld: &[String],
+) -> Result<PluginStep, Failure> {
+    let mut step = step.clone();
+    if step.info.interface != "raid" {
+        return Ok(step);
+    }
+    let mut args = step.args.as_object().cloned().unwrap_or_default();
+    let takes = step.info.argsinfo.contains_key(TARGET);
+    if takes && !args.contains_key(TARGET) && !node.target.is_null() {
+        args.insert(TARGET.to_owned(), node.target.clone());
+    }
+    let matching = |hints: &Value| {
+        let mut names = facts.matching(hints).map_err(|error| chain(&error))?;
+        names.retain(|name| !withheld.contains(name));
+        Ok(names)
+    };
+    for key in [TARGET, "raid_config"] {
+        let Some(config) = args.get_mut(key) else { continue };
+        *config = raid::with_disks_named(config, matching).map_err(|why: String| Failure {
+            step: String::new(),
+            message: format!("{key}: {why}"),
+            remedy: "correct the hints of physical_disks".to_owned(),
+            blame: Blame::Order,
+        })?;
+    }
+    if !args.is_empty() {
+        step.args = Value::Object(args);
+    }
+    Ok(step)
+}
+
+/// Keeps what a step of interface `raid` built, for a deploy of the same order.
+fn note_arrays(machine: &Machine, step: &PluginStep, data: &Value) {
+    if step.info.interface != "raid" {
+        return;
+    }
+    let node = machine.raid();
+    if data.get("logical_disks").is_some_and(Value::is_array) {
+        machine.set_raid(NodeRaid { config: data.clone(), ..node });
+    } else if step.info.name == "delete_configuration" {
+        machine.set_raid(NodeRaid { config: Value::Null, ..node });
+    }
 }
 
 /// What the manifest declares, without the disks that the order leaves alone. In a sandbox only of the disks that were named.

@@ -25,8 +25,9 @@ pub use evidence::{
     ReadbackMode, Written,
 };
 pub use order::{
-    Automated, Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy, EraseSettings, Image,
-    ImageAccess, NodeRaid, Order, PluginBundle, Work,
+    Automated, BOOT_ENTRY_PRIORITY, Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy,
+    DeployStep, EraseSettings, Image, ImageAccess, NodeRaid, Order, PluginBundle, Service,
+    WRITE_IMAGE_PRIORITY, Work,
 };
 pub use report::{
     Blame, DiskProgress, Event, Failure, PlannedStep, PluginProgress, Progress, Reboot, Report,
@@ -197,6 +198,17 @@ mod tests {
         )
         .unwrap();
         assert!(matches!(order.work, Work::Unknown));
+    }
+
+    #[test]
+    fn a_deploy_of_an_older_coordinator_has_no_extra_steps() {
+        let order = r#"{"kind":"deploy","image":{"urls":[],"checksum":{"algorithm":"sha256","value":""}},
+            "node_uuid":"7a1ce8d0-9679-4d87-8f54-b11f6e8adb8f"}"#;
+        let Work::Deploy(deploy) = serde_json::from_str(order).unwrap() else { panic!("{order}") };
+        assert!(deploy.steps.is_empty() && deploy.plugins.is_empty());
+        assert_eq!(deploy.erase, EraseSettings::default());
+        let service = serde_json::from_str(r#"{"kind":"service","steps":[],"later":1}"#).unwrap();
+        assert!(matches!(service, Work::Service(_)));
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum Work {
     Deploy(Box<Deploy>),
     /// Perform clean steps.
     Clean(Clean),
+    /// Perform service steps on a machine that keeps its instance. Agents before it refuse it as unknown.
+    Service(Service),
     /// Something a newer coordinator knows; the agent refuses it by name.
     #[serde(other)]
     Unknown,
@@ -73,6 +75,36 @@ pub struct Deploy {
     pub node_name: String,
     /// The node's identifier, default of `meta_data.uuid`.
     pub node_uuid: Uuid,
+    /// Steps besides the image, by priority among [`WRITE_IMAGE_PRIORITY`] and [`BOOT_ENTRY_PRIORITY`], highest first. An
+    /// agent before extra steps ignores them and finishes all the same: only a step whose end was reported was done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<DeployStep>,
+    /// How disks are erased by those steps, and which disks are left alone (the image never goes to one of them).
+    #[serde(default)]
+    pub erase: EraseSettings,
+    /// Plugins whose steps stand in the catalogue beside the agent's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginBundle>,
+}
+
+/// Ironic's priority of the image: extra deploy steps above it come before the image, all others after the partition table.
+pub const WRITE_IMAGE_PRIORITY: u32 = 80;
+
+/// Ironic's priority of making the disk bootable (`prepare_instance_boot`): steps at or below it come after the boot entry.
+pub const BOOT_ENTRY_PRIORITY: u32 = 60;
+
+/// A deploy step besides the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeployStep {
+    /// Ironic interface: `deploy`, `raid` ...
+    pub interface: String,
+    /// Step name.
+    pub step: String,
+    /// Arguments.
+    #[serde(default)]
+    pub args: serde_json::Value,
+    /// When it comes; at least 1.
+    pub priority: u32,
 }
 
 /// Where an image is and how it is recognised.
@@ -175,6 +207,22 @@ pub struct Clean {
     pub plugins: Vec<PluginBundle>,
 }
 
+/// A service order: steps on a machine whose instance stays, in the order to run them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Service {
+    /// The steps.
+    pub steps: Vec<CleanStep>,
+    /// Root device hints for a step that puts an image, as in [`Deploy::root_device`].
+    #[serde(default)]
+    pub root_device: serde_json::Value,
+    /// How disks are erased by a step that does so, and which disks are left alone.
+    #[serde(default)]
+    pub erase: EraseSettings,
+    /// Plugins whose steps stand in the catalogue beside the agent's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub plugins: Vec<PluginBundle>,
+}
+
 /// A plugin's signed bundle and where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginBundle {
@@ -227,7 +275,7 @@ impl Default for EraseSettings {
     }
 }
 
-/// One clean step by Ironic's names.
+/// One clean or service step by Ironic's names.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CleanStep {
     /// Ironic interface, `deploy` for the built-in ones.

@@ -60,7 +60,7 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             match work.order.work {
                 Work::Clean(_) => node.clean_step = shown,
                 Work::Deploy(_) => node.deploy_step = shown,
-                Work::Inspect | Work::Unknown => {}
+                Work::Inspect | Work::Service(_) | Work::Unknown => {}
             }
             notes.push(format!("step {step} began"));
         }

@@ -39,6 +39,9 @@ pub fn deploy(node: &Node) -> Result<Order, OrderError> {
         readback: readback(node)?,
         node_name: node.name.clone().unwrap_or_default(),
         node_uuid: node.uuid,
+        steps: Vec::new(),
+        erase: EraseSettings::default(),
+        plugins: Vec::new(),
     };
     Ok(order(Work::Deploy(Box::new(deploy))))
 }
@@ -169,7 +172,9 @@ mod tests {
     fn made(instance_info: Value) -> Result<Deploy, OrderError> {
         match deploy(&node_with(instance_info))?.work {
             Work::Deploy(deploy) => Ok(*deploy),
-            Work::Inspect | Work::Clean(_) | Work::Unknown => panic!("not a deploy"),
+            Work::Inspect | Work::Clean(_) | Work::Service(_) | Work::Unknown => {
+                panic!("not a deploy")
+            }
         }
     }
 
@@ -202,7 +207,9 @@ mod tests {
         node.properties = properties.as_object().unwrap().clone();
         match automated_clean(&node, settings, Vec::new()).work {
             Work::Clean(clean) => clean,
-            Work::Inspect | Work::Deploy(_) | Work::Unknown => panic!("not a clean"),
+            Work::Inspect | Work::Deploy(_) | Work::Service(_) | Work::Unknown => {
+                panic!("not a clean")
+            }
         }
     }
 

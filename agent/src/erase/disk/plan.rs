@@ -5,7 +5,7 @@ use ironwright_api::{DiskIdentity, EraseMethod, PassedOver};
 use super::Task;
 use crate::erase::ladder::{Ladder, Rung};
 use crate::erase::words;
-use crate::steps::Kind;
+use crate::steps::Erase;
 
 impl Task {
     /// One sentence for a plan: what is done, how it is verified, what is passed over.
@@ -16,7 +16,7 @@ impl Task {
         if let Some(why) = &self.protected {
             return format!("{path} ({serial}): protected: {why}");
         }
-        if self.kind == Kind::EraseDevicesMetadata {
+        if self.kind == Erase::Metadata {
             return format!(
                 "{path} ({serial}): partition tables and signatures at both ends, of the disk and of every partition"
             );
@@ -39,7 +39,7 @@ impl Task {
     /// The whole ladder, one thing a line.
     #[must_use]
     pub fn ladder_lines(&self) -> Vec<String> {
-        if self.kind == Kind::EraseDevicesMetadata || self.protected.is_some() {
+        if self.kind == Erase::Metadata || self.protected.is_some() {
             return Vec::new();
         }
         let Ladder { rungs, passed_over } = &self.ladder;
@@ -65,7 +65,7 @@ impl Task {
         if let Some(why) = &self.protected {
             return Some(format!("{path} is protected: {why}"));
         }
-        if self.kind == Kind::EraseDevicesMetadata || self.ladder.best().is_some() {
+        if self.kind == Erase::Metadata || self.ladder.best().is_some() {
             return None;
         }
         let best = self.ladder.passed_over.iter().map(|over| over.method.category()).max();

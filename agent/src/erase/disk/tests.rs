@@ -3,7 +3,6 @@
 use ironwright_api::{Category, DiskIdentity};
 
 use super::*;
-use crate::steps::CLEAN;
 
 pub(in crate::erase) struct Never;
 
@@ -13,7 +12,7 @@ impl Follow for Never {
     }
 }
 
-fn task(system: &System, path: &Path, kind: Kind, least: Category) -> Task {
+fn task(system: &System, path: &Path, kind: Erase, least: Category) -> Task {
     let identity = DiskIdentity {
         path: path.display().to_string(),
         bytes: 3 << 20,
@@ -27,9 +26,8 @@ fn task(system: &System, path: &Path, kind: Kind, least: Category) -> Task {
         partitions: Vec::new(),
         identity,
     };
-    let step = CLEAN.into_iter().find(|step| step.kind == kind).unwrap();
     let settings = EraseSettings { least, ..EraseSettings::default() };
-    Task::survey(system, disk, &step, Uuid::nil(), &settings)
+    Task::survey(system, disk, kind, Uuid::nil(), &settings)
 }
 
 fn file() -> (tempfile::TempDir, std::path::PathBuf, System) {
@@ -45,7 +43,7 @@ fn file() -> (tempfile::TempDir, std::path::PathBuf, System) {
 fn a_file_full_of_data_is_zero_afterwards_and_its_certificate_says_how_it_was_proven() {
     let (_folder, path, system) = file();
     let notary = Notary::by_hand().unwrap();
-    let erased = task(&system, &path, Kind::EraseDevices, Category::Clear)
+    let erased = task(&system, &path, Erase::Devices, Category::Clear)
         .perform(&system, Some(&notary), &Never)
         .unwrap();
     assert!(std::fs::read(&path).unwrap().iter().all(|byte| *byte == 0));
@@ -66,7 +64,7 @@ fn a_file_full_of_data_is_zero_afterwards_and_its_certificate_says_how_it_was_pr
 fn a_failed_erase_has_a_certificate_that_says_so() {
     let (_folder, path, system) = file();
     let notary = Notary::by_hand().unwrap();
-    let mut task = task(&system, &path, Kind::EraseDevices, Category::Clear);
+    let mut task = task(&system, &path, Erase::Devices, Category::Clear);
     task.disk.read_only = true;
     let failed = task.perform(&system, Some(&notary), &Never).unwrap_err();
     let certificate = failed.certificate.unwrap().certificate;
@@ -79,7 +77,7 @@ fn a_failed_erase_has_a_certificate_that_says_so() {
 #[test]
 fn a_setting_that_asks_for_more_than_an_overwrite_is_refused_by_name() {
     let (_folder, path, system) = file();
-    let asked = |least| task(&system, &path, Kind::EraseDevices, least);
+    let asked = |least| task(&system, &path, Erase::Devices, least);
     assert_eq!(asked(Category::Clear).forbidden(), None);
     let purge = asked(Category::Purge);
     assert!(purge.forbidden().unwrap().contains("the settings ask for purge"));

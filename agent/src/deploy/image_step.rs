@@ -1,0 +1,64 @@
+//! The step `write_image`, as Ironic names it in deploys and services: the actions of our own deploy, its proof and its order.
+
+use ironwright_api::{Blame, EraseSettings, Evidence, Failure};
+use serde_json::Value;
+
+use super::carry_out::ready;
+use super::image_info;
+use super::run::{Perform as _, stopped};
+use crate::heartbeat::OrderDesk;
+use crate::order::Machine;
+
+/// What the step would do.
+///
+/// # Errors
+/// The [`Failure`] to report: what of the image cannot be used.
+pub fn sentences(args: &Value) -> Result<Vec<String>, Failure> {
+    let deploy = image_info::deploy(args).map_err(|problems| refused(&problems))?;
+    let url = deploy.image.urls.first().map(String::as_str).unwrap_or_default();
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let drive = if deploy.configdrive.is_null() { "no config drive" } else { "a config drive" };
+    Ok(vec![format!("{url} to the root disk, with {drive}, the partition table last")])
+}
+
+/// Does it. The proof is the image's; the partition table was committed and, on a UEFI machine, the firmware told.
+///
+/// # Errors
+/// The [`Failure`] to report.
+pub async fn perform(
+    machine: &Machine,
+    args: &Value,
+    settings: &EraseSettings,
+    root_device: &Value,
+    desk: &OrderDesk,
+) -> Result<Evidence, Failure> {
+    let mut deploy = image_info::deploy(args).map_err(|problems| refused(&problems))?;
+    deploy.root_device.clone_from(root_device);
+    deploy.erase.clone_from(settings);
+    let (plan, mut performer) = ready(machine, &deploy, &[], desk).await?;
+    let mut written = None;
+    for action in &plan.actions {
+        desk.check().map_err(|cancelled| stopped(action.name(), cancelled))?;
+        let proof = performer.perform(*action).await?;
+        tracing::info!("write_image: {} done", action.name());
+        if let Some(Evidence::Written(_)) = proof {
+            written = proof;
+        }
+    }
+    machine.remember(plan.disk);
+    written.ok_or_else(|| Failure {
+        step: String::new(),
+        message: "the image has no proof".to_owned(),
+        remedy: "this is a defect of the agent: report it with the order".to_owned(),
+        blame: Blame::Internal,
+    })
+}
+
+fn refused(problems: &[String]) -> Failure {
+    Failure {
+        step: String::new(),
+        message: format!("nothing was changed: {}", problems.join("; ")),
+        remedy: "correct the node's instance_info".to_owned(),
+        blame: Blame::Order,
+    }
+}
