@@ -84,7 +84,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     phases.run("ramdisk, images, coordinator", || {
         let mut built = Inputs::build()?;
         built.image_small = Some(artifacts::image_small().context("building the small image")?);
-        built.image_full = Some(artifacts::image_full().context("building the full image")?);
+        //SKIP built.image_full = Some(artifacts::image_full().context("building the full image")?);
         built.image_raid = Some(artifacts::image_raid().context("building the RAID image")?);
         built.plugins = artifacts::plugins().context("building the plugins")?;
         crate::client::install().context("installing the baremetal client")?;

@@ -9,6 +9,7 @@ use super::{AgentError, Peer, reports, secret};
 use crate::app::{App, Change, Severity};
 use crate::certificate::{self, Kept, SigningKey};
 use crate::node::{Node, Outcome, Phase, WorkRecord, order, validate};
+use crate::plugins::Plugins;
 
 /// Takes a heartbeat: stores what is new before it acknowledges it, and answers with the order until that is finished.
 ///
@@ -35,9 +36,13 @@ pub async fn heartbeat(
     let now = app.clock.now();
     keep_certificates(app, node, &agent_token, &beat, now).await?;
     let keeper = app.countersigner.as_deref();
+    if app.live.pulse(node).is_none() {
+        look_for_plugins(app).await;
+    }
     let taken = app
         .change(&node.to_string(), |node| {
             authenticate(node, &agent_token, beat.boot_id)?;
+            offer_plugins(node, &app.plugins);
             Ok(take(node, &beat, &agent_version, keeper, now))
         })
         .await;
@@ -68,6 +73,29 @@ pub async fn heartbeat(
     }
     refuse_other_key(app, &record, &beat, now).await;
     Ok(reply(&record, &beat))
+}
+
+/// Looks at the folder of plugins now: an agent begins to speak, and what was put there while its machine booted is meant too.
+async fn look_for_plugins(app: &App) {
+    let plugins = app.plugins.clone();
+    if let Err(error) = tokio::task::spawn_blocking(move || plugins.look()).await {
+        tracing::error!("looking at the plugins ended badly: {error}");
+    }
+}
+
+/// Gives an order, before its agent gets it and nothing of it has begun, the plugins that are offered now. Later it keeps them: a
+/// step must not go on with another version of its plugin.
+fn offer_plugins(node: &mut Node, plugins: &Plugins) {
+    let Some(work) = node.work.as_mut() else { return };
+    if work.phase != Phase::AwaitAgent || !work.steps.is_empty() {
+        return;
+    }
+    match &mut work.order.work {
+        Work::Clean(clean) => clean.plugins = plugins.bundles(),
+        Work::Service(service) => service.plugins = plugins.bundles(),
+        Work::Deploy(deploy) if !deploy.steps.is_empty() => deploy.plugins = plugins.bundles(),
+        Work::Deploy(_) | Work::Inspect | Work::Unknown => {}
+    }
 }
 
 /// Keeps the certificates of a heartbeat before it is acknowledged: an agent forgets what is.

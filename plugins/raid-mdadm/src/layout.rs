@@ -221,13 +221,13 @@ mod tests {
         }
     }
 
-    fn wanted(disks: serde_json::Value) -> Vec<LogicalDisk> {
+    fn wanted(disks: &serde_json::Value) -> Vec<LogicalDisk> {
         parse(&json!({ "logical_disks": disks })).unwrap()
     }
 
     #[test]
     fn two_arrays_share_the_disks_and_the_rest_goes_last() {
-        let wanted = wanted(json!([
+        let wanted = wanted(&json!([
             {"size_gb": "MAX", "raid_level": "1", "controller": "software", "volume_name": "root"},
             {"size_gb": 4, "raid_level": "5", "controller": "software"},
         ]));
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn a_bios_machine_has_room_for_its_boot_loader_and_no_esp() {
         let wanted =
-            wanted(json!([{"size_gb": "MAX", "raid_level": "1", "controller": "software"}]));
+            wanted(&json!([{"size_gb": "MAX", "raid_level": "1", "controller": "software"}]));
         let layout = plan(&wanted, &[disk("/dev/vda", 2), disk("/dev/vdb", 2)], false).unwrap();
         let parts = &layout.partitions["/dev/vdb"];
         assert_eq!((parts[0].what, parts[0].end, parts[1].start), (Use::Bios, 8 * MIB, 8 * MIB));
@@ -267,19 +267,19 @@ mod tests {
         let mut removable = disk("/dev/sdc", 50);
         removable.unfit = Some("it is removable");
         let disks = [disk("/dev/sda", 10), disk("/dev/sdb", 50), removable];
-        let problems = plan(&wanted(json!([one("1")])), &disks, false).unwrap_err();
+        let problems = plan(&wanted(&json!([one("1")])), &disks, false).unwrap_err();
         assert!(
             problems[0].starts_with("/dev/sda has 10240 MiB, logical_disks[0] does not fit"),
             "{problems:?}"
         );
-        let problems = plan(&wanted(json!([one("1"), one("6")])), &disks, false).unwrap_err();
+        let problems = plan(&wanted(&json!([one("1"), one("6")])), &disks, false).unwrap_err();
         assert!(
             problems[0].contains("RAID 6 needs 4 disks, there are 2 (/dev/sda, /dev/sdb)"),
             "{problems:?}"
         );
         let mut named = one("1");
         named["physical_disks"] = json!([{"name": "/dev/sdb"}, {"name": "/dev/sdc"}]);
-        let problems = plan(&wanted(json!([named])), &disks, false).unwrap_err();
+        let problems = plan(&wanted(&json!([named])), &disks, false).unwrap_err();
         assert!(
             problems[0].contains("/dev/sdc cannot be a member: it is removable"),
             "{problems:?}"

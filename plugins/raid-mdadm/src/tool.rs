@@ -1,9 +1,9 @@
 //! The programs in the bundle, and the few bytes that are written without one.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -102,16 +102,36 @@ pub(crate) fn wait_for(devices: &[String]) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Whether the node is the kernel's present device of that name, and has capacity: numbers are given anew with every table.
 fn shows_capacity(device: &str) -> bool {
-    Path::new(device).exists()
-        && File::open(device)
-            .and_then(|mut file| file.seek(SeekFrom::End(0)))
-            .is_ok_and(|bytes| bytes > 0)
+    let name = device.trim_start_matches("/dev/");
+    let number = fs::metadata(device).map(|meta| meta.rdev()).ok();
+    let present = fs::read_to_string(format!("/sys/class/block/{name}/dev")).ok();
+    let same =
+        present.is_some_and(|text| number.is_some_and(|number| is_number(text.trim(), number)));
+    same && File::open(device)
+        .and_then(|mut file| file.seek(SeekFrom::End(0)))
+        .is_ok_and(|bytes| bytes > 0)
+}
+
+/// Whether `MAJOR:MINOR` is this device number, as Linux packs it (`gnu_dev_makedev`).
+fn is_number(text: &str, number: u64) -> bool {
+    let major = (number >> 8 & 0xfff) | (number >> 32 & !0xfff);
+    let minor = (number & 0xff) | (number >> 12 & !0xff);
+    text == format!("{major}:{}", minor & 0xffff_ffff)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn device_numbers_are_compared_as_linux_packs_them() {
+        for (text, number) in [("8:1", 0x801), ("259:3", 0x1_0303), ("259:300", 0x11_032c)] {
+            assert!(is_number(text, number), "{text}");
+            assert!(!is_number(text, number + 1), "{text}");
+        }
+    }
 
     #[test]
     fn what_mdadm_exports_is_read_by_name() {
