@@ -5,7 +5,7 @@
 //! an error: firmware also boots `\EFI\BOOT` without an entry, so a machine that refuses one still starts its disk.
 
 mod efivars;
-mod fat;
+pub(crate) mod fat;
 mod loader;
 pub mod nvram;
 mod option;

@@ -17,7 +17,7 @@ use crate::order::Facts;
 use crate::report::LogTail;
 use crate::sys::{System, SystemError};
 use output::{Trouble, log};
-pub use run::{Sandboxed, run_in_sandbox};
+pub use run::{Commands, Sandboxed, run_in_sandbox};
 
 /// The Ironwright agent: inventories, images and erases one machine.
 #[derive(Debug, Parser)]
@@ -95,8 +95,13 @@ pub fn main() -> ExitCode {
 
 fn inventory() -> Result<Done, Trouble> {
     // Facts are only read; no disk is opened.
-    let inventory = crate::inventory::collect(Path::new("/"));
-    output::print_json(&inventory)?;
+    let root = Path::new("/");
+    let inventory = crate::inventory::collect(root);
+    let mut document = crate::inventory::quick(root, &inventory.disks, &inventory.blank);
+    let printed = serde_json::to_value(&inventory)
+        .map_err(|error| Trouble::new(&error, "report this with the machine's console"))?;
+    document.insert("inventory".to_owned(), printed);
+    output::print_json(&document)?;
     Ok(Done::Proven)
 }
 

@@ -3,8 +3,11 @@
 //! In the ramdisk everything comes from the kernel command line; outside it only flags count, because a developer's
 //! own `/proc/cmdline` is about the developer's machine.
 
+mod ironic;
+
 use std::time::Duration;
 
+pub use ironic::Ironic;
 use secrecy::SecretString;
 use url::Url;
 
@@ -14,6 +17,9 @@ const HTTP_TIMEOUT_S: u64 = 30;
 const LOOKUP_TIMEOUT_S: u64 = 600;
 /// Shortest wait between lookups (`ipa-lookup-interval`), Ironic's default.
 const LOOKUP_INTERVAL_S: u64 = 1;
+
+/// How long the switches are listened to (`ipa-lldp-timeout`), Ironic's default.
+const LLDP_TIMEOUT_S: u64 = 30;
 
 /// What the agent must know to find its coordinator.
 #[derive(Debug, Clone)]
@@ -34,6 +40,10 @@ pub struct Settings {
     pub lookup_interval: Duration,
     /// One request may take this long.
     pub http_timeout: Duration,
+    /// What only a conductor of Ironic's own says.
+    pub ironic: Ironic,
+    /// The switches are listened to for so long.
+    pub lldp_timeout: Duration,
 }
 
 /// Why the settings cannot be used.
@@ -46,9 +56,11 @@ pub enum SettingsError {
     NoApiUrl,
     /// A URL that cannot be used.
     #[error(
-        "ipa-api-url \"{text}\" is not an http(s) URL of a coordinator ({why}); mdns is not part of this version"
+        "{key} \"{text}\" is not an http(s) URL of a coordinator ({why}); mdns is not part of this version"
     )]
     ApiUrl {
+        /// The key.
+        key: &'static str,
         /// As given.
         text: String,
         /// What is wrong.
@@ -56,19 +68,23 @@ pub enum SettingsError {
     },
     /// A URL carries credentials, which would end up in logs.
     #[error(
-        "ipa-api-url for host {host} carries a user or password; remove it, the agent's token is its credential"
+        "{key} for host {host} carries a user or password; remove it, the agent's token is its credential"
     )]
     Credentials {
+        /// The key.
+        key: &'static str,
         /// The host.
         host: String,
     },
-    /// https without a pin: nothing could be checked.
-    #[error(
-        "{url} is https but no certificate is pinned: the boot script must put ironwright.tls=SHA256 (of the coordinator's certificate, DER) on the kernel command line"
-    )]
-    NoPin {
-        /// The URL.
-        url: Url,
+    /// An address that is none.
+    #[error("{key}={text} is not {what}")]
+    Value {
+        /// The key.
+        key: &'static str,
+        /// As given.
+        text: String,
+        /// What it must be.
+        what: &'static str,
     },
     /// The pin is not a SHA-256.
     #[error(
@@ -107,6 +123,11 @@ impl Parameters {
         Self(items.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
     }
 
+    /// Adds the items of `text`, which win over everything before.
+    pub fn merge(&mut self, text: &str) {
+        self.0.extend(Self::parse(text).0);
+    }
+
     /// Sets `key`, winning over everything before.
     pub fn set(&mut self, key: &str, value: &str) {
         self.0.push((key.to_owned(), value.to_owned()));
@@ -133,12 +154,15 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`], which names the key and what it must look like.
     pub fn from_parameters(parameters: &Parameters) -> Result<Self, SettingsError> {
-        let api_urls = api_urls(parameters.get("ipa-api-url").unwrap_or_default())?;
+        let api_urls = urls("ipa-api-url", parameters.get("ipa-api-url").unwrap_or_default())?;
         let tls_pin = parameters.get("ironwright.tls").map(pin).transpose()?;
-        if let (None, Some(url)) = (tls_pin, api_urls.iter().find(|url| url.scheme() == "https")) {
-            return Err(SettingsError::NoPin { url: url.clone() });
+        let ironic = Ironic::from_parameters(parameters, &api_urls)?;
+        // A conductor that only inspects names no API.
+        if api_urls.is_empty() && ironic.inspection.is_none() {
+            return Err(SettingsError::NoApiUrl);
         }
         Ok(Self {
+            ironic,
             api_urls,
             nonce: parameters.get("ironwright.nonce").map(nonce).transpose()?,
             tls_pin,
@@ -147,29 +171,25 @@ impl Settings {
             lookup_timeout: parameters.seconds("ipa-lookup-timeout", LOOKUP_TIMEOUT_S)?,
             lookup_interval: parameters.seconds("ipa-lookup-interval", LOOKUP_INTERVAL_S)?,
             http_timeout: parameters.seconds("ipa-http-request-timeout", HTTP_TIMEOUT_S)?,
+            lldp_timeout: parameters.seconds("ipa-lldp-timeout", LLDP_TIMEOUT_S)?,
         })
     }
 }
 
-fn api_urls(list: &str) -> Result<Vec<Url>, SettingsError> {
-    let urls: Vec<Url> = list
-        .split(',')
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
-        .map(api_url)
-        .collect::<Result<_, _>>()?;
-    if urls.is_empty() { Err(SettingsError::NoApiUrl) } else { Ok(urls) }
+fn urls(key: &'static str, list: &str) -> Result<Vec<Url>, SettingsError> {
+    let texts = list.split(',').map(str::trim).filter(|text| !text.is_empty());
+    texts.map(|text| api_url(key, text)).collect()
 }
 
-fn api_url(text: &str) -> Result<Url, SettingsError> {
-    let refuse = |why: String| SettingsError::ApiUrl { text: text.to_owned(), why };
+fn api_url(key: &'static str, text: &str) -> Result<Url, SettingsError> {
+    let refuse = |why: String| SettingsError::ApiUrl { key, text: text.to_owned(), why };
     let url = Url::parse(text).map_err(|error| refuse(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(refuse(format!("scheme is {}", url.scheme())));
     }
     let host = url.host_str().ok_or_else(|| refuse("no host".to_owned()))?;
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(SettingsError::Credentials { host: host.to_owned() });
+        return Err(SettingsError::Credentials { key, host: host.to_owned() });
     }
     Ok(url)
 }
@@ -232,7 +252,13 @@ mod tests {
             ("ipa-api-url=,", Err("no coordinator is named")),
             ("ipa-api-url=mdns", Err("not an http(s) URL")),
             ("ipa-api-url=ftp://h", Err("scheme is ftp")),
-            ("ipa-api-url=https://h", Err("no certificate is pinned")),
+            ("ipa-api-url=https://h", Ok(1)),
+            ("ipa-inspection-callback-url=http://h:6385/v1/continue_inspection", Ok(0)),
+            ("ipa-inspection-callback-url=nowhere", Err("ipa-inspection-callback-url")),
+            (
+                "ipa-api-url=http://h ipa-listen-port=99999",
+                Err("ipa-listen-port=99999 is not a port"),
+            ),
             ("ipa-api-url=http://u:p@h", Err("carries a user or password")),
             ("ipa-api-url=http://h ironwright.nonce=xyz", Err("hexadecimal digits")),
             (&long_nonce, Err("it has 129 characters")),

@@ -8,13 +8,15 @@ mod lookup;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use ironwright_api::{Heartbeat, HeartbeatReply};
+use ironwright_api::HeartbeatReply;
 use reqwest::{Method, StatusCode};
+use serde::Serialize;
 use url::Url;
 use uuid::Uuid;
 
 pub use call::CallError;
-pub use lookup::{LookupError, Retry};
+pub(crate) use call::explanation;
+pub use lookup::{Found, Introduction, LookupError, Retry};
 
 /// Ironic's header that names the API version a request is written for.
 const VERSION_HEADER: &str = "x-openstack-ironic-api-version";
@@ -54,7 +56,7 @@ impl Coordinator {
     pub async fn heartbeat(
         &self,
         node: Uuid,
-        beat: &Heartbeat,
+        beat: &impl Serialize,
     ) -> Result<HeartbeatReply, CallError> {
         let mut failure = CallError::NoServer;
         for base in self.bases() {
@@ -74,7 +76,7 @@ impl Coordinator {
         &self,
         base: &Url,
         node: Uuid,
-        beat: &Heartbeat,
+        beat: &impl Serialize,
     ) -> Result<HeartbeatReply, CallError> {
         let node = node.to_string();
         let url = call::under(base, &["v1", "heartbeat", &node]);

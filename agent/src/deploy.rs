@@ -6,6 +6,7 @@
 mod bootable;
 mod carry_out;
 mod fetch;
+pub mod firmware;
 mod identifiers;
 pub mod image_info;
 pub mod image_step;
@@ -63,6 +64,8 @@ pub struct RootDisk {
     pub bytes: u64,
     /// Logical sector size, bytes.
     pub sector_bytes: u32,
+    /// That other disks would have done as well.
+    pub warning: Option<String>,
 }
 
 /// What is known of the machine and the order before anything is planned.

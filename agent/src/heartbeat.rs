@@ -17,6 +17,7 @@ use std::time::Duration;
 use ironwright_api::{Beat, Event, Failure, Heartbeat, HeartbeatReply, Order, PROTOCOL, Work};
 use secrecy::ExposeSecret;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 pub use desk::{Cancelled, Desk, OrderDesk};
 pub use timing::{Boot, Stages};
@@ -106,6 +107,14 @@ impl<C: Crew> Heart<C> {
     /// Beats until `stop`. Then the worker is asked to stop and waited for; its order is not reported as failed, so that
     /// the next agent process of this boot goes on with it.
     pub async fn run(mut self, stop: CancellationToken) {
+        let (crew, desk) = (self.crew.clone(), self.desk.clone());
+        let _learning = AbortOnDropHandle::new(tokio::spawn(async move {
+            crew.learn(|| {
+                desk.introduce();
+                desk.news();
+            })
+            .await;
+        }));
         while !stop.is_cancelled() {
             let answer = tokio::select! {
                 answer = self.beat() => answer,

@@ -27,6 +27,19 @@ pub struct Session {
     pub token: SecretString,
     /// Milliseconds between heartbeats.
     pub interval_ms: u64,
+    /// Present where the server is Ironic's own: its conductor gives commands instead of orders.
+    pub conductor: Option<Conductor>,
+}
+
+/// What a lookup at Ironic's own server tells besides node and token.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Conductor {
+    /// Seconds without a heartbeat after which it gives an agent up.
+    pub heartbeat_timeout_s: u64,
+    /// The node's, with root device hints.
+    pub properties: serde_json::Value,
+    /// The node's, secrets masked.
+    pub instance_info: serde_json::Value,
 }
 
 /// The order this boot works on, or worked on last.
@@ -62,6 +75,8 @@ struct StoredSession {
     node: Uuid,
     token: String,
     interval_ms: u64,
+    #[serde(default)]
+    conductor: Option<Conductor>,
 }
 
 impl std::fmt::Debug for StoredSession {
@@ -119,6 +134,7 @@ impl Journal {
             node: stored.node,
             token: SecretString::from(stored.token.clone()),
             interval_ms: stored.interval_ms,
+            conductor: stored.conductor.clone(),
         })
     }
 
@@ -128,6 +144,7 @@ impl Journal {
             node: session.node,
             token: session.token.expose_secret().to_owned(),
             interval_ms: session.interval_ms,
+            conductor: session.conductor.clone(),
         };
         self.change(|state| state.session = Some(stored));
     }
@@ -245,7 +262,7 @@ mod tests {
         let (boot, order) = (Uuid::new_v4(), Uuid::new_v4());
         let first = Journal::open(dir.path(), Some(boot)).unwrap();
         let token = SecretString::from("t0ken");
-        first.set_session(&Session { node: order, token, interval_ms: 7 });
+        first.set_session(&Session { node: order, token, interval_ms: 7, conductor: None });
         assert_eq!(first.begin(order, 1).starts, 1);
         first.report(order, 1, started("write_image"));
         first.report(order, 1, Event::StepEnded { step: "write_image".to_owned(), evidence: None });
@@ -284,7 +301,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::open(dir.path(), None).unwrap();
         let token = SecretString::from("s3cret");
-        journal.set_session(&Session { node: Uuid::nil(), token, interval_ms: 1 });
+        journal.set_session(&Session { node: Uuid::nil(), token, interval_ms: 1, conductor: None });
         let mode = std::fs::metadata(dir.path().join("journal.json")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(!format!("{journal:?}").contains("s3cret"));

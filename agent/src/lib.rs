@@ -11,6 +11,7 @@ pub mod erase;
 pub mod heartbeat;
 pub mod image;
 pub mod inventory;
+pub mod ironic;
 pub mod journal;
 pub mod layout;
 pub mod order;

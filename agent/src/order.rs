@@ -1,15 +1,17 @@
 //! From an order to the call that carries it out.
 
 mod facts;
+mod learn;
 #[cfg(test)]
 mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ironwright_api::{Blame, Failure, Image, NodeRaid, Order, Work};
 
-pub use facts::{DiskFact, Facts};
+pub use facts::{DiskFact, Facts, Object, SlowFacts};
 
 use crate::deploy::RootDisk;
 use crate::erase::certificate::Notary;
@@ -20,6 +22,7 @@ use crate::raid::{self, Arrays};
 use crate::report::chain;
 use crate::sys::System;
 use crate::{clean, deploy, tls};
+use learn::Learning;
 
 /// This machine as a crew: carries out orders with the real disks of its [`System`].
 #[derive(Debug)]
@@ -31,6 +34,7 @@ pub struct Machine {
     facts: Mutex<Arc<Facts>>,
     notary: Option<Notary>,
     plugins: Supply,
+    learning: Learning,
     /// Where the last image of this agent process went.
     written: Mutex<Option<RootDisk>>,
     /// What the node's record says of its arrays.
@@ -48,6 +52,7 @@ impl Machine {
             facts: Mutex::new(Arc::new(facts)),
             notary: None,
             plugins: Supply::default(),
+            learning: Learning::default(),
             written: Mutex::default(),
             raid: Mutex::default(),
         }
@@ -84,6 +89,12 @@ impl Machine {
     pub fn with_notary(mut self, notary: Notary) -> Self {
         self.notary = Some(notary);
         self
+    }
+
+    /// Listens to the switches for so long, instead of [`crate::inventory::LISTEN`].
+    #[must_use]
+    pub fn listening(self, patience: Duration) -> Self {
+        Self { learning: Learning::new(patience), ..self }
     }
 
     /// Takes the orders' plugins from `supply`.
@@ -165,6 +176,8 @@ impl Crew for Machine {
         match &order.work {
             Work::Inspect => {
                 self.look_again().await?;
+                // An inspection is complete or says nothing: whoever asked for it powers the machine off next.
+                self.learning.done().await;
                 desk.introduce();
                 Ok(())
             }
@@ -179,7 +192,13 @@ impl Crew for Machine {
     }
 
     fn inventory(&self) -> serde_json::Value {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner).inventory.clone()
+        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        facts.document(&self.learning.so_far())
+    }
+
+    async fn learn(&self, told: impl Fn() + Send) {
+        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.learning.run(&self.system, facts, told).await;
     }
 }
 

@@ -1,8 +1,10 @@
 //! Error chains, progress with a rate, the tail of the log: what the agent says about itself.
 
+mod kernel;
 mod meter;
 mod tail;
 
+pub use kernel::kernel_log;
 pub use meter::Meter;
 pub use tail::LogTail;
 

@@ -1,8 +1,8 @@
-//! Ironic's root device hints: exactly one disk, or why not.
+//! Ironic's root device hints: one disk, or why none.
 //!
-//! Rules (and where they are stricter than Ironic's agent, which takes the first match by name): all hints must match; with
-//! hints exactly one disk may match, because a deploy destroys it; a read-only disk is never taken; a removable one only
-//! when hints name it. Without hints: the smallest disk of at least 4 GiB, ties by name.
+//! All hints must match. Where several disks do, the first by name is taken, as Ironic's agent does, and the choice says so: a
+//! deploy destroys it. Stricter than Ironic: a read-only disk is never taken, a removable one only when hints name it. Without
+//! hints: the smallest disk of at least 4 GiB, ties by name.
 
 mod expression;
 
@@ -50,15 +50,15 @@ pub enum RootDeviceError {
         /// Every disk with the first hint it failed.
         rejected: Vec<String>,
     },
-    /// More than one disk matches.
-    #[error(
-        "the root device hints match {} disks ({}); add a hint such as serial or wwn so that exactly one matches",
-        .candidates.len(), .candidates.join(", ")
-    )]
-    Several {
-        /// Their device nodes.
-        candidates: Vec<String>,
-    },
+}
+
+/// The disk that was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Choice<'a> {
+    /// It.
+    pub disk: &'a Disk,
+    /// That others would have done as well, and by which rule this one was taken; none: it was the only one.
+    pub warning: Option<String>,
 }
 
 /// How a hint is compared.
@@ -89,7 +89,7 @@ const KNOWN: [(&str, Kind); 12] = [
 ///
 /// # Errors
 /// [`RootDeviceError`]
-pub fn select<'a>(hints: &Value, disks: &'a [Disk]) -> Result<&'a Disk, RootDeviceError> {
+pub fn select<'a>(hints: &Value, disks: &'a [Disk]) -> Result<Choice<'a>, RootDeviceError> {
     match hints {
         Value::Null => smallest(disks),
         Value::Object(hints) if hints.is_empty() => smallest(disks),
@@ -115,16 +115,32 @@ pub fn matching<'a>(hints: &Value, disks: &'a [Disk]) -> Result<Vec<&'a Disk>, R
 }
 
 /// The smallest disk that is large enough.
-fn smallest(disks: &[Disk]) -> Result<&Disk, RootDeviceError> {
-    let suitable = disks.iter().filter(|disk| unsuitable(disk).is_none());
-    suitable.min_by_key(|disk| (disk.size, &disk.name)).ok_or_else(|| {
-        RootDeviceError::NoneSuitable {
-            rejected: disks
-                .iter()
-                .map(|disk| format!("{} {}", disk.name, unsuitable(disk).unwrap_or_default()))
-                .collect(),
-        }
-    })
+fn smallest(disks: &[Disk]) -> Result<Choice<'_>, RootDeviceError> {
+    let suitable = || disks.iter().filter(|disk| unsuitable(disk).is_none());
+    let disk = suitable().min_by_key(|disk| (disk.size, &disk.name));
+    let disk = disk.ok_or_else(|| RootDeviceError::NoneSuitable {
+        rejected: disks
+            .iter()
+            .map(|disk| format!("{} {}", disk.name, unsuitable(disk).unwrap_or_default()))
+            .collect(),
+    })?;
+    let equals: Vec<&Disk> = suitable().filter(|other| other.size == disk.size).collect();
+    Ok(Choice { disk, warning: warning("no root device hints are set", disk, &equals) })
+}
+
+/// What is said of a choice among several disks.
+fn warning(rule: &str, chosen: &Disk, equals: &[&Disk]) -> Option<String> {
+    if equals.len() < 2 {
+        return None;
+    }
+    let names: Vec<&str> = equals.iter().map(|disk| disk.name.as_str()).collect();
+    Some(format!(
+        "{rule} and {} disks would do ({}): {} was taken because it is the first by name, and names can change from boot to \
+         boot; set a root device hint such as serial or wwn",
+        names.len(),
+        names.join(", "),
+        chosen.name
+    ))
 }
 
 /// What speaks against a disk when there are no hints.
@@ -138,8 +154,8 @@ fn unsuitable(disk: &Disk) -> Option<String> {
     (disk.size < MIN_BYTES).then(|| format!("has {} bytes", disk.size))
 }
 
-/// The one disk that matches all hints.
-fn by_hints<'a>(hints: &[Hint], disks: &'a [Disk]) -> Result<&'a Disk, RootDeviceError> {
+/// The first disk by name that matches all hints.
+fn by_hints<'a>(hints: &[Hint], disks: &'a [Disk]) -> Result<Choice<'a>, RootDeviceError> {
     let failed = |disk: &Disk| {
         if disk.read_only {
             return Some("is read-only".to_owned());
@@ -147,18 +163,14 @@ fn by_hints<'a>(hints: &[Hint], disks: &'a [Disk]) -> Result<&'a Disk, RootDevic
         hints.iter().find_map(|hint| hint.failure(disk))
     };
     let matching: Vec<&Disk> = disks.iter().filter(|disk| failed(disk).is_none()).collect();
-    match *matching.as_slice() {
-        [disk] => Ok(disk),
-        [] => Err(RootDeviceError::NoneMatches {
-            rejected: disks
-                .iter()
-                .map(|disk| format!("{} {}", disk.name, failed(disk).unwrap_or_default()))
-                .collect(),
-        }),
-        [..] => Err(RootDeviceError::Several {
-            candidates: matching.iter().map(|disk| disk.name.clone()).collect(),
-        }),
-    }
+    let disk = matching.iter().copied().min_by_key(|disk| &disk.name);
+    let disk = disk.ok_or_else(|| RootDeviceError::NoneMatches {
+        rejected: disks
+            .iter()
+            .map(|disk| format!("{} {}", disk.name, failed(disk).unwrap_or_default()))
+            .collect(),
+    })?;
+    Ok(Choice { disk, warning: warning("the root device hints are not exact", disk, &matching) })
 }
 
 /// One hint, parsed.
@@ -217,10 +229,13 @@ impl Hint {
         if self.kind == Kind::Number {
             return vec![HintValue::Number(disk.size as f64 / f64::from(1 << 30))];
         }
+        if self.name == "serial" {
+            let all = disk.serial.iter().chain(&disk.other_serials);
+            return all.map(|serial| HintValue::Text(serial.to_lowercase())).collect();
+        }
         let fields: [Option<&String>; 2] = match self.name {
             "model" => [disk.model.as_ref(), None],
             "wwn" => [disk.wwn.as_ref(), disk.wwn_with_extension.as_ref()],
-            "serial" => [disk.serial.as_ref(), None],
             "vendor" => [disk.vendor.as_ref(), None],
             "wwn_with_extension" => [disk.wwn_with_extension.as_ref(), None],
             "wwn_vendor_extension" => [disk.wwn_vendor_extension.as_ref(), None],

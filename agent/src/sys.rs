@@ -3,9 +3,12 @@
 //! Two ways in: [`System::machine`] only when PID 1 is our supervisor and `/` is our initrd; [`System::sandbox`]
 //! everywhere else, where power, reboot, modules, links, EFI variables and `/etc` are recorded and not done.
 
+pub mod bmc;
 pub mod command;
 pub mod disk;
 pub(crate) mod ioctl;
+pub mod link;
+mod machine;
 pub mod partitions;
 
 use std::path::{Path, PathBuf};
@@ -45,6 +48,14 @@ pub enum Effect {
     },
     /// The firmware's persistent store is emptied.
     ErasePstore,
+    /// The machine goes off.
+    PowerOff,
+    /// The machine starts anew.
+    Reboot,
+    /// The machine leaves every network.
+    LockDown,
+    /// The account of the machine's owner is made.
+    Rescue,
 }
 
 /// Why the machine is not handed over.

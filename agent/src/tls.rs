@@ -57,7 +57,28 @@ pub fn coordinator_client(
     pin: Option<[u8; 32]>,
     timeout: Duration,
 ) -> Result<reqwest::Client, TlsError> {
-    builder(Pinned::new(pin, None))?
+    one_server(Pinned::new(pin, None), timeout)
+}
+
+/// A client for the API of an Ironic of somebody else's, which pins nothing: trusts what the authorities in `bundle` vouch for, or
+/// with `insecure` (`ipa-insecure`) everybody.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn ironic_client(
+    bundle: &Path,
+    insecure: bool,
+    timeout: Duration,
+) -> Result<reqwest::Client, TlsError> {
+    let verifier = match insecure {
+        true => Pinned::anybody(),
+        false => Pinned::new(None, authorities(bundle)?),
+    };
+    one_server(verifier, timeout)
+}
+
+fn one_server(verifier: Pinned, timeout: Duration) -> Result<reqwest::Client, TlsError> {
+    builder(verifier)?
         .timeout(timeout)
         // A redirect would carry the token elsewhere.
         .redirect(reqwest::redirect::Policy::none())

@@ -61,6 +61,7 @@ f("sys/class/sas_device/end_device-9:0/phy_identifier", "3\n")
 disk("sde", P + "0000:00:1d.7/usb1/1-1/1-1:1.0/host10/target10:0:0/10:0:0:0", "block/", 8, {"device/model": "Flash Disk\n",
      "device/vendor": "Generic \n"}, removable=1)
 disk("sr0", P + "0000:00:1f.2/ata2/host1/target1:0:0/1:0:0:0", "block/", 1, {"device/vendor": "QEMU    \n"}, removable=1)
+f("sys/devices/pci0000:00/0000:00:08.0/host9/port-9:0/end_device-9:0/target9:0:0/9:0:0:0/block/sdd/sdd1/holders/md127/.keep", "")
 disk("loop0", "virtual", "block/", 1, {})
 disk("zram0", "virtual", "block/", 1, {})
 disk("sdf", P + "0000:00:1f.2/ata3/host2/target2:0:0/2:0:0:0", "block/", 0, {})
@@ -101,7 +102,51 @@ f("sys/firmware/efi/fw_platform_size", "64\n")
 for name, value in {"product_name": "Rack1000", "product_serial": "SN-0001", "sys_vendor": "Acme", "bios_vendor": "LabBIOS",
                     "bios_version": "1.2.3", "bios_date": "02/29/2024"}.items():
     f("sys/class/dmi/id/" + name, value + "\n")
-dimm = bytearray(0x20)
-dimm[0], dimm[1], dimm[12:14] = 17, 0x20, (1024).to_bytes(2, "little")
-f("sys/firmware/dmi/tables/DMI", (bytes(dimm) + b"DIMM 0\0\0") * 2 + b"\x7f\x04\0\0\0\0")
+def pci(address, vendor, device, kind, numa):
+    base = "sys/devices/pci0000:00/" + address
+    l("sys/bus/pci/devices/" + address, "../../../devices/pci0000:00/" + address)
+    for name, value in {"vendor": vendor, "device": device, "class": kind, "revision": "0x02", "numa_node": numa}.items():
+        if not any(line.startswith("F %s/%s " % (base, name)) for line in out):
+            f(base + "/" + name, value + "\n")
+
+pci("0000:00:02.0", "0x1af4", "0x1000", "0x020000", "0")
+pci("0000:00:03.0", "0x8086", "0x10d3", "0x020000", "1")
+
+def usb(name, files):
+    for path, value in files.items():
+        f("sys/bus/usb/devices/%s/%s" % (name, path), value + "\n")
+
+usb("usb1", {"idVendor": "1d6b", "idProduct": "0002", "busnum": "1", "devnum": "1"})
+usb("1-1", {"idVendor": "0627", "idProduct": "0001", "busnum": "1", "devnum": "2", "product": "QEMU USB Tablet", "manufacturer": "QEMU"})
+usb("1-2", {"idVendor": "0951", "idProduct": "1666", "busnum": "1", "devnum": "3"})
+usb("1-1:1.0", {"bInterfaceClass": "03"})
+for cpu_number in range(4):
+    node = cpu_number // 2
+    f("sys/devices/system/node/node%d/cpu%d/topology/core_id" % (node, cpu_number), "0\n")
+for node in range(2):
+    f("sys/devices/system/node/node%d/meminfo" % node, "Node %d MemTotal:     1015320 kB\nNode %d MemFree: 1 kB\n" % (node, node))
+f("sys/class/tpm/tpm0/tpm_version_major", "2\n")
+
+def smbios(kind, length, fields, strings):
+    """One structure: FIELDS are (offset, bytes)."""
+    body = bytearray(length)
+    body[0], body[1], body[2] = kind, length, kind
+    for offset, value in fields:
+        body[offset:offset + len(value)] = value
+    return bytes(body) + (b"".join(text.encode() + b"\0" for text in strings) or b"\0") + b"\0"
+
+def le(value, size):
+    return value.to_bytes(size, "little")
+
+def dimm(slot, serial):
+    return smbios(17, 0x22, [(8, le(72, 2)), (10, le(64, 2)), (12, le(1024, 2)), (14, b"\x09"), (16, b"\1\2\x1a"), (21, le(3200, 2)),
+                             (23, b"\3\4")], [slot, "P0 CHANNEL A", "Micron", serial])
+
+table = smbios(0, 0x1A, [(4, b"\1\2"), (6, le(0xE800, 2)), (8, b"\3\xff"), (24, le(16, 2))], ["LabBIOS", "1.2.3", "02/29/2024"])
+table += smbios(4, 0x30, [(4, b"\1"), (7, b"\2"), (16, b"\3"), (20, le(4000, 2)), (22, le(3250, 2)), (24, b"\x41"), (35, b"\2\2\2")],
+                ["CPU 0", "Acme", "EPYC"])
+table += smbios(16, 0x17, [(4, b"\3\3\5"), (7, le(4 << 20, 4)), (13, le(4, 2))], [])
+table += dimm("DIMM_A1", "S-0001") + dimm("DIMM_A2", "S-0002")
+table += smbios(41, 0x0B, [(4, b"\1\x85\1"), (7, le(0, 2)), (9, b"\x00\x18")], ["LAN 1"])
+f("sys/firmware/dmi/tables/DMI", table + b"\x7f\x04\0\0\0\0")
 open(__file__.rsplit("/", 1)[0] + "/server.tree" if "/" in __file__ else "server.tree", "w").write("\n".join(out) + "\n")

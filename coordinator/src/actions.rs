@@ -2,7 +2,7 @@
 //!
 //! The exceptions are the boot device, which Ironic sets and reads while the client waits, and vendor commands.
 
-use ironwright_api::CleanStep;
+use ironwright_api::{CleanStep, DeployStep};
 use ironwright_ipmi::Reset;
 use serde_json::Value;
 use uuid::Uuid;
@@ -11,9 +11,9 @@ use crate::app::{App, Change, Severity};
 use crate::node::interfaces::class_of;
 use crate::node::lifecycle::{Event, Refused, Verb};
 use crate::node::order::{self, OrderError};
-use crate::node::pretend;
 use crate::node::transition::{self, Asked, TransitionError};
 use crate::node::{Node, PowerTarget, ProvisionState};
+use crate::node::{pretend, program};
 use crate::power::{BmcError, Boot, BootDevice, Command, Vendor, VendorReply, boots_efi};
 use crate::store::StoreError;
 
@@ -72,15 +72,25 @@ pub struct Request {
     pub verb: Verb,
     /// The config drive, for `active` and `rebuild`; none: a rebuild keeps the one it has.
     pub configdrive: Option<Value>,
-    /// The steps, for `clean`, `service`, `active` and `rebuild`.
+    /// The steps, for `clean` and `service`.
     pub steps: Vec<CleanStep>,
+    /// Steps besides the image, for `active` and `rebuild`.
+    pub deploy_steps: Vec<DeployStep>,
+    /// Whether `clean` or `service` must do without a ramdisk.
+    pub without_ramdisk: bool,
 }
 
 impl Request {
     /// A request without a body.
     #[must_use]
     pub fn plain(verb: Verb) -> Self {
-        Self { verb, configdrive: None, steps: Vec::new() }
+        Self {
+            verb,
+            configdrive: None,
+            steps: Vec::new(),
+            deploy_steps: Vec::new(),
+            without_ramdisk: false,
+        }
     }
 }
 
@@ -97,12 +107,17 @@ pub async fn provision(app: &App, ident: &str, request: Request) -> Result<(), A
     Ok(())
 }
 
-/// Starts a change of the power state.
+/// Starts a change of the power state, which may take `timeout_s` seconds if that is said.
 ///
 /// # Errors
 ///
 /// [`ActionError`]; the node is unchanged.
-pub async fn power(app: &App, ident: &str, target: PowerTarget) -> Result<(), ActionError> {
+pub async fn power(
+    app: &App,
+    ident: &str,
+    target: PowerTarget,
+    timeout_s: Option<u64>,
+) -> Result<(), ActionError> {
     let uuid = change(app, ident, |node| {
         if matches!(node.provision_state, ProvisionState::Cleaning | ProvisionState::CleanWait) {
             let sentence =
@@ -117,6 +132,7 @@ pub async fn power(app: &App, ident: &str, target: PowerTarget) -> Result<(), Ac
         free(node)?;
         app.power.bmc(node).map_err(ActionError::Bmc)?;
         node.power_request = Some(target);
+        node.power_timeout = timeout_s;
         node.target_power_state = Some(target.reaches());
         // Why the node failed stays until the next provisioning action: it says what to do.
         if !node.provision_state.is_failed() {
@@ -186,6 +202,9 @@ pub async fn vendor(app: &App, node: &Node, command: &Vendor) -> Result<Vec<u8>,
             raw.command(),
             raw.data().len()
         ),
+        Vendor::Interrupt => "diagnostic interrupt (NMI)".to_owned(),
+        Vendor::Identify(true) => "identify light on".to_owned(),
+        Vendor::Identify(false) => "identify light off".to_owned(),
         Vendor::Reset(Reset::Cold) => "cold reset of the BMC".to_owned(),
         Vendor::Reset(Reset::Warm) => "warm reset of the BMC".to_owned(),
     };
@@ -199,6 +218,19 @@ pub async fn vendor(app: &App, node: &Node, command: &Vendor) -> Result<Vec<u8>,
     };
     app.note(node.uuid, severity, "vendor", sentence).await;
     match result.map_err(ActionError::Bmc)? {
+        VendorReply::Data(data) => Ok(data),
+        VendorReply::Silent => Ok(Vec::new()),
+    }
+}
+
+/// Asks the BMC something that changes nothing; the data of its reply.
+///
+/// # Errors
+///
+/// [`ActionError`].
+pub async fn ask_bmc(app: &App, node: &Node, command: &Vendor) -> Result<Vec<u8>, ActionError> {
+    let bmc = app.power.bmc(node).map_err(ActionError::Bmc)?;
+    match bmc.vendor(command).await.map_err(ActionError::Bmc)? {
         VendorReply::Data(data) => Ok(data),
         VendorReply::Silent => Ok(Vec::new()),
     }
@@ -267,7 +299,7 @@ fn ask(app: &App, node: &mut Node, request: &Request) -> Result<(), ActionError>
         node.instance_info.insert("configdrive".to_owned(), configdrive.clone());
     }
     steps_fit(node, request)?;
-    if matches!(verb, Verb::Clean | Verb::Provide)
+    if matches!(verb, Verb::Clean | Verb::Provide | Verb::Service)
         && let Some(problem) = order::skip_problem(node)
     {
         return Err(ActionError::Invalid(problem));
@@ -276,6 +308,8 @@ fn ask(app: &App, node: &mut Node, request: &Request) -> Result<(), ActionError>
         now: app.clock.now(),
         clean: &app.settings.clean,
         steps: &request.steps,
+        deploy_steps: &request.deploy_steps,
+        without_ramdisk: request.without_ramdisk,
         plugins: &app.plugins,
     };
     if verb == Verb::Abort && stops_later(node) {
@@ -300,7 +334,6 @@ fn stops_later(node: &mut Node) -> bool {
 fn supported(node: &Node, verb: Verb) -> Result<(), ActionError> {
     let (kind, good) = match verb {
         Verb::Rescue | Verb::Unrescue => ("rescue", pretend::is_pretended(node, "rescue")),
-        Verb::Service => ("service", pretend::is_pretended(node, "deploy")),
         Verb::Inspect => ("inspect", class_of(node, "inspect") != Some("no-inspect")),
         Verb::Active
         | Verb::Rebuild
@@ -309,6 +342,7 @@ fn supported(node: &Node, verb: Verb) -> Result<(), ActionError> {
         | Verb::Provide
         | Verb::Abort
         | Verb::Clean
+        | Verb::Service
         | Verb::Adopt
         | Verb::Unhold => return Ok(()),
     };
@@ -326,14 +360,6 @@ fn steps_fit(node: &Node, request: &Request) -> Result<(), ActionError> {
     let needed = match request.verb {
         Verb::Clean => "clean_steps",
         Verb::Service => "service_steps",
-        Verb::Active | Verb::Rebuild
-            if !request.steps.is_empty() && !pretend::is_pretended(node, "deploy") =>
-        {
-            return Err(ActionError::Invalid(format!(
-                "deploy_steps are not supported by deploy interface {} yet; leave them out.",
-                class_of(node, "deploy").unwrap_or_default()
-            )));
-        }
         Verb::Active
         | Verb::Rebuild
         | Verb::Deleted
@@ -346,6 +372,12 @@ fn steps_fit(node: &Node, request: &Request) -> Result<(), ActionError> {
         | Verb::Unrescue
         | Verb::Unhold => return Ok(()),
     };
+    if !pretend::is_pretended(node, "deploy") {
+        let problems = program::problems(&request.steps, request.without_ramdisk);
+        if !problems.is_empty() {
+            return Err(ActionError::Invalid(problems.join("\n")));
+        }
+    }
     if request.steps.is_empty() {
         let verb = request.verb.text();
         return Err(ActionError::Invalid(format!(

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::certificate::SigningKey;
 use crate::http::auth::Users;
+use crate::http::nodes::Shelf;
 use crate::node::{Node, deadline};
 use crate::plugins::Plugins;
 use crate::power::Power;
@@ -43,6 +44,8 @@ pub struct App {
     pub countersigner: Option<Arc<SigningKey>>,
     /// The plugins whose steps orders may use.
     pub plugins: Arc<Plugins>,
+    /// Nodes as lists showed them last.
+    pub shelf: Arc<Shelf>,
 }
 
 /// What a decision did to a record.
@@ -83,6 +86,7 @@ impl App {
             users: None,
             countersigner: None,
             plugins: Arc::default(),
+            shelf: Arc::default(),
         }
     }
 

@@ -14,6 +14,7 @@ pub mod explain;
 pub mod fields;
 pub mod heartbeat;
 pub mod history;
+pub mod indicators;
 pub mod inspection;
 pub mod interfaces;
 pub mod inventory;

@@ -13,6 +13,7 @@ pub mod patch;
 mod port;
 mod power;
 pub mod pretend;
+pub mod program;
 #[cfg(test)]
 pub(crate) mod sample;
 pub mod transition;
@@ -79,6 +80,9 @@ pub struct Node {
     /// The operator's request that is to be carried out.
     #[serde(default)]
     pub power_request: Option<PowerTarget>,
+    /// Seconds that a change for this request may take; none: the setting, and ten minutes for an operating system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_timeout: Option<u64>,
     /// Why the last action failed; cleared when the next one starts.
     #[serde(default)]
     pub last_error: Option<String>,
@@ -142,6 +146,27 @@ pub struct Node {
 }
 
 impl Node {
+    /// Shows a step as the one in progress, in the field of what the node is doing.
+    pub(crate) fn show_step(&mut self, shown: Object) {
+        use ProvisionState as State;
+        self.end_step();
+        let state = self.provision_state;
+        if matches!(state, State::Cleaning | State::CleanWait | State::CleanHold) {
+            self.clean_step = shown;
+        } else if matches!(state, State::Servicing | State::ServiceWait | State::ServiceHold) {
+            self.other.insert("service_step".to_owned(), Value::Object(shown));
+        } else if matches!(state, State::Deploying | State::WaitCallBack | State::DeployHold) {
+            self.deploy_step = shown;
+        }
+    }
+
+    /// No step is in progress.
+    pub(crate) fn end_step(&mut self) {
+        self.clean_step = Object::new();
+        self.deploy_step = Object::new();
+        self.other.remove("service_step");
+    }
+
     /// The node it is a part of (a blade of a chassis, a DPU of a server).
     #[must_use]
     pub fn parent(&self) -> Option<Uuid> {
@@ -213,19 +238,8 @@ pub(crate) mod tests {
         let mut node = node_with(json!({}));
         node.provision_state = ProvisionState::WaitCallBack;
         node.target_provision_state = Some(ProvisionState::Active);
-        node.work = Some(WorkRecord {
-            order: order::inspect(),
-            ordered_at: since,
-            phase: Phase::Working,
-            since,
-            steps: Vec::new(),
-            plan: Vec::new(),
-            abort: false,
-            boot: Boot::default(),
-            progress: None,
-            outcome: None,
-            restarts: 0,
-        });
+        let work = WorkRecord::new(order::inspect(), since);
+        node.work = Some(WorkRecord { phase: Phase::Working, ..work });
         node
     }
 

@@ -139,6 +139,10 @@ pub enum Vendor {
     Raw(RawRequest),
     /// A reset of the BMC itself.
     Reset(Reset),
+    /// A diagnostic interrupt (NMI) of the machine, for a crash dump.
+    Interrupt,
+    /// The chassis' identify light, on until it is switched off.
+    Identify(bool),
 }
 
 /// What a BMC said to a [`Vendor`] command.

@@ -4,6 +4,7 @@
 //! the one thing that is to be done, and writes the result if the record still wants it. Nothing is kept between two looks,
 //! so a restart at any moment goes on from the record.
 
+mod between;
 mod decide;
 mod perform;
 mod play;
@@ -43,7 +44,7 @@ pub async fn look(app: &App, uuid: Uuid) -> Result<(), StoreError> {
             app.live.started(),
             app.clock.now(),
         );
-        if todo == Todo::Nothing {
+        if matches!(todo, Todo::Nothing) {
             return Ok(());
         }
         perform::perform(app, &node, todo).await?;

@@ -106,21 +106,13 @@ pub struct PortFilter {
     pub limit: usize,
 }
 
-/// The columns a plain list of nodes shows; never reads the documents.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct NodeSummary {
-    /// Identifier.
-    pub uuid: Uuid,
-    /// Name.
-    pub name: Option<String>,
-    /// Instance.
-    pub instance_uuid: Option<Uuid>,
-    /// `power on`, `power off`, `error` or none.
-    pub power_state: Option<String>,
-    /// Wire text.
-    pub provision_state: String,
-    /// Maintenance.
-    pub maintenance: bool,
+/// What a list has to know of a node to tell whether it changed; never reads the documents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// The enrolment. A node that is deleted and enrolled again under the same identifier has another.
+    pub row: i64,
+    /// [`Node::version`].
+    pub version: i64,
 }
 
 /// One line of a node's history.
@@ -151,8 +143,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn delete_node(&self, uuid: Uuid) -> Answer<'_, ()>;
     /// Whole nodes.
     fn nodes<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<Node>>;
-    /// Listed columns only.
-    fn node_summaries<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<NodeSummary>>;
+    /// The stamps of what [`Store::nodes`] would return, in its order.
+    fn node_stamps<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<Stamp>>;
+    /// The nodes of these enrolments that still exist, in any order.
+    fn nodes_of<'a>(&'a self, rows: &'a [i64]) -> Answer<'a, Vec<(i64, Node)>>;
     /// Other `ipmi` nodes with the BMC of this one (address and port as written, ports default to 623).
     fn bmc_sharers<'a>(&'a self, node: &'a Node) -> Answer<'a, Vec<Uuid>>;
     /// Nodes whose `due` has come, earliest first.

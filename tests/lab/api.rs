@@ -31,6 +31,7 @@ pub fn http_client() -> anyhow::Result<Client> {
 pub struct Api {
     client: Client,
     base: String,
+    microversion: &'static str,
 }
 
 /// A node as far as the lab looks at it.
@@ -86,7 +87,13 @@ impl Api {
     ///
     /// When no HTTP client can be built.
     pub fn new(base: impl Into<String>) -> anyhow::Result<Self> {
-        Ok(Self { client: http_client()?, base: base.into() })
+        Ok(Self { client: http_client()?, base: base.into(), microversion: MICROVERSION })
+    }
+
+    /// The same, speaking another microversion.
+    #[must_use]
+    pub fn speaking(self, microversion: &'static str) -> Self {
+        Self { microversion, ..self }
     }
 
     /// Creates a node and returns its record.
@@ -219,7 +226,7 @@ impl Api {
             .client
             .request(method, format!("{}{path}", self.base))
             .timeout(REQUEST_TIMEOUT)
-            .header("X-OpenStack-Ironic-API-Version", MICROVERSION);
+            .header("X-OpenStack-Ironic-API-Version", self.microversion);
         if let Some(body) = body {
             request = request.json(body);
         }

@@ -22,6 +22,8 @@ enum Command {
     Demo(demo::Options),
     /// Runs every test, set-up included; a filter runs only the virtual machine tests whose names contain it
     Test(test_runner::Options),
+    /// Runs Ironic's clients against the coordinator: baremetal, openstacksdk, Ansible; and schemathesis against openapi.json
+    Clients,
     /// Measures side by side with the ways of others, and prints ratios
     Bench(bench::Options),
     /// Starts a lab to play with, and prints how to reach it
@@ -81,6 +83,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(options) => demo::run(&options),
         Command::Test(options) => test_runner::run(&options),
+        Command::Clients => test_runner::clients(),
         Command::Bench(options) => bench::run(&options),
         Command::Up(options) => up::run(&options),
         Command::Down => up::down(),
@@ -111,7 +114,7 @@ mod tests {
     #[test]
     fn only_what_people_type_is_in_the_help() {
         let help = Cli::command().render_help().to_string();
-        for word in ["demo", "test", "bench", "up", "down"] {
+        for word in ["demo", "test", "clients", "bench", "up", "down"] {
             assert!(help.contains(&format!("  {word}  ")), "{help}");
         }
         assert!(!help.contains("chassis") && !help.contains("inside"), "{help}");

@@ -17,6 +17,7 @@ pub mod dnsmasq;
 pub mod host;
 pub mod image_server;
 pub mod inside;
+pub mod ironic;
 pub mod lab;
 pub mod lab_bmc;
 pub mod machine;

@@ -1,6 +1,8 @@
 //! Ironic's real clients, `baremetal` and openstacksdk, against the real coordinator over fake-hardware. They come from PyPI,
 //! so `cargo lab test` runs these tests, after it installed them; `cargo test` alone does not.
 
+mod slow;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 

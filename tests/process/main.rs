@@ -8,6 +8,8 @@ mod clean;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod conductor;
+#[cfg(test)]
 mod deploy;
 #[cfg(test)]
 mod image;

@@ -303,7 +303,7 @@ async fn unknown_steps_and_wrong_arguments_are_refused_before_anything_runs() {
         error,
         "nothing was changed: this agent has no clean step raid.create_configuration; deploy.fake_step: level is \"two\", it \
          must be an integer; deploy.fake_step has no argument why. order deploy.erase_devices_metadata, deploy.erase_devices, \
-         deploy.fake_step, or use an agent or a plugin that has the step"
+         deploy.erase_devices_express, deploy.erase_pstore, deploy.clean_uefi_nvram, deploy.fake_step, or use an agent or a plugin that has the step"
     );
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
-use ironwright_agent::cli::{Sandboxed, run_in_sandbox};
+use ironwright_agent::cli::{Commands, Sandboxed, run_in_sandbox};
 use ironwright_agent::heartbeat::Pace;
 use ironwright_coordinator::power::{Drivers, Power};
 use ironwright_coordinator::serve::{self, Running, ServeError};
@@ -189,6 +189,7 @@ impl Stage {
     pub(crate) fn agent(&self, line: &KernelLine) -> Agent {
         let options = Sandboxed {
             api_url: line.api_url.clone(),
+            root: PathBuf::from("/"),
             disks: vec![self.disk.clone()],
             macs: vec![MAC.to_owned()],
             nonce: Some(line.nonce.clone()),
@@ -199,6 +200,7 @@ impl Stage {
                 interval: Duration::from_millis(250),
                 failure: Duration::from_millis(100)..=Duration::from_millis(200),
             }),
+            commands: Commands::default(),
         };
         let stop = CancellationToken::new();
         let told = stop.clone();
@@ -301,7 +303,7 @@ pub(crate) async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
 }
 
 /// `IRONWRIGHT_LOG=info` and `--nocapture` show what both sides say.
-fn log() {
+pub(crate) fn log() {
     let filter = tracing_subscriber::EnvFilter::from_env("IRONWRIGHT_LOG");
     // Fails where another test of this process was first.
     tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init().ok();

@@ -79,6 +79,9 @@ fn on<'a>(words: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
 
 fn deploys_and_undeploys(lab: &Lab, client: &Client) -> anyhow::Result<()> {
     client.good(&on(&["node", "manage"], &["--wait", "60"]))?;
+    client.good(&on(&["node", "inspect"], &["--wait", "300"]))?;
+    let inventory = client.good(&on(&["node", "inventory", "save"], &[]))?;
+    assert!(inventory.contains(&lab.rack.machines[0].spec().mac), "{inventory}");
     client.good(&on(&["node", "provide"], &["--wait", "300"]))?;
     let reason = ["--reason", "replacing disks"];
     client.good(&on(&["node", "maintenance", "set"], &reason))?;
@@ -94,6 +97,10 @@ fn deploys_and_undeploys(lab: &Lab, client: &Client) -> anyhow::Result<()> {
     let waiting = console.wait_for("SEED-SAYS-db01", Duration::from_secs(120));
     let words = tokio::runtime::Handle::current().block_on(waiting)?;
     println!("console: {}", words.trim());
+    // The ramdisk, the power cut between two boots of it, and the instance's disk again.
+    let reboot = r#"[{"interface": "power", "step": "reboot"}]"#;
+    client.good(&on(&["node", "service"], &["--service-steps", reboot, "--wait", "300"]))?;
+    client.good(&on(&["node", "rebuild"], &["--wait", "420"]))?;
     client.good(&on(&["node", "undeploy"], &["--wait", "300"]))?;
     let node = client.json(&on(&["node", "show"], &[]))?;
     assert_eq!(node["provision_state"], "available");

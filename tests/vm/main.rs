@@ -8,6 +8,8 @@ mod clean;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod conductor;
+#[cfg(test)]
 mod deploy;
 #[cfg(test)]
 mod faults;

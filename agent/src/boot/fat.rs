@@ -22,18 +22,18 @@ enum Kind {
 
 /// A file or a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Its long name, or the short one.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Whether it is a directory.
-    pub(super) directory: bool,
+    pub(crate) directory: bool,
     cluster: u32,
     bytes: u32,
 }
 
 /// A FAT file system in a range of a disk.
 #[derive(Debug)]
-pub(super) struct Fat<'a> {
+pub(crate) struct Fat<'a> {
     disk: &'a dyn BlockDevice,
     range: Range,
     kind: Kind,
@@ -51,7 +51,7 @@ pub(super) struct Fat<'a> {
 
 impl<'a> Fat<'a> {
     /// Reads the boot sector; `None` when it is none.
-    pub(super) fn open(disk: &'a dyn BlockDevice, range: Range) -> Option<Self> {
+    pub(crate) fn open(disk: &'a dyn BlockDevice, range: Range) -> Option<Self> {
         let mut boot = [0; 512];
         if range.bytes < 512 || range.end() > disk.bytes() {
             return None;
@@ -96,24 +96,36 @@ impl<'a> Fat<'a> {
     }
 
     /// The root directory.
-    pub(super) fn root(&self) -> Option<Vec<Node>> {
-        let bytes = match self.kind {
-            Kind::Fat32 => self.chain(self.root_cluster, MAX_DIRECTORY_BYTES)?,
+    pub(crate) fn root(&self) -> Option<Vec<Node>> {
+        Some(nodes(&self.root_bytes()?))
+    }
+
+    fn root_bytes(&self) -> Option<Vec<u8>> {
+        match self.kind {
+            Kind::Fat32 => self.chain(self.root_cluster, MAX_DIRECTORY_BYTES),
             Kind::Fat12 | Kind::Fat16 => {
                 let length = usize::try_from(self.root.1).ok()?.min(MAX_DIRECTORY_BYTES);
-                self.bytes(self.root.0, length)?
+                self.bytes(self.root.0, length)
             }
-        };
-        Some(nodes(&bytes))
+        }
+    }
+
+    /// Its name, as the root directory has it.
+    pub(crate) fn label(&self) -> Option<String> {
+        let bytes = self.root_bytes()?;
+        let mut slots = bytes.as_chunks::<SLOT>().0.iter().take_while(|slot| slot[0] != 0);
+        // A slot of a long name has this bit too, with three others.
+        let label = slots.find(|slot| slot[0] != 0xE5 && slot[11] & 0x3F == 0x08)?;
+        Some(String::from_utf8_lossy(&label[..11]).trim_end().to_owned())
     }
 
     /// A directory's contents.
-    pub(super) fn list(&self, node: &Node) -> Option<Vec<Node>> {
+    pub(crate) fn list(&self, node: &Node) -> Option<Vec<Node>> {
         node.directory.then(|| self.chain(node.cluster, MAX_DIRECTORY_BYTES))?.map(|b| nodes(&b))
     }
 
     /// A file's contents; `None` when it is longer than `limit` bytes.
-    pub(super) fn read(&self, node: &Node, limit: usize) -> Option<Vec<u8>> {
+    pub(crate) fn read(&self, node: &Node, limit: usize) -> Option<Vec<u8>> {
         let length = usize::try_from(node.bytes).ok().filter(|length| *length <= limit)?;
         let mut bytes = if length == 0 { Vec::new() } else { self.chain(node.cluster, length)? };
         bytes.truncate(length);

@@ -1,5 +1,7 @@
 //! One request and its answer: bounded, and with the reason when it fails.
 
+use std::net::SocketAddr;
+
 use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -53,6 +55,8 @@ pub enum CallError {
 #[derive(Debug)]
 pub(super) struct Answer {
     url: String,
+    /// Who answered; unknown behind a proxy.
+    pub(super) peer: Option<SocketAddr>,
     pub(super) status: StatusCode,
     pub(super) body: Vec<u8>,
 }
@@ -83,7 +87,7 @@ pub(super) async fn send(
     };
     let mut response = request.send().await.map_err(unreachable)?;
     let url = shown(response.url());
-    let status = response.status();
+    let (status, peer) = (response.status(), response.remote_addr());
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
         if body.len() + chunk.len() > limit {
@@ -91,7 +95,7 @@ pub(super) async fn send(
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { url, status, body })
+    Ok(Answer { url, peer, status, body })
 }
 
 /// `base` with `segments` after its own path.
@@ -118,7 +122,7 @@ fn shown(url: &Url) -> String {
 }
 
 /// What the server said, in one line: Ironic wraps `faultstring` in JSON (sometimes as JSON text).
-pub(super) fn explanation(body: &[u8]) -> String {
+pub(crate) fn explanation(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body.get(..body.len().min(8 << 10)).unwrap_or_default());
     let fault = serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|root| {
         let message = root.get("error_message")?;

@@ -1,5 +1,6 @@
 //! Lookup: which node is this machine, and the token of this boot.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use ironwright_api::{BOOT_ID_HEADER, LookupReply, NONCE_HEADER};
@@ -10,13 +11,15 @@ use uuid::Uuid;
 
 use super::call::{self, CallError};
 use super::{Coordinator, LOOKUP_MINOR, SMALL_REPLY_LIMIT};
-use crate::journal::Session;
+use crate::journal::{Conductor, Session};
 use crate::report::chain;
 
 /// Ironic's literal for "a token was handed out before".
 const MASKED_TOKEN: &str = "******";
 /// Shortest token taken, as Ironic's agent has it.
 const MIN_TOKEN_CHARS: usize = 32;
+/// Longest time without a heartbeat that a conductor may name, seconds.
+const MAX_TIMEOUT_S: u64 = 86_400;
 /// Bounds for the heartbeat interval a server may ask for, milliseconds.
 const INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=300_000;
 
@@ -26,15 +29,6 @@ pub enum LookupError {
     /// The call failed.
     #[error("lookup failed")]
     Call(#[from] CallError),
-    /// The server is Ironic's, or something else.
-    #[error(
-        "{url} is not an Ironwright coordinator; the Ironic command port is not part of this version, so this server's \
-         orders cannot be taken: point ipa-api-url at an Ironwright coordinator"
-    )]
-    NotIronwright {
-        /// The server.
-        url: Url,
-    },
     /// The server refused this boot: its nonce, or its transport.
     #[error(
         "{url} refused this boot (403: {explanation}); where that names the nonce, another machine used it or the boot \
@@ -108,8 +102,7 @@ impl Retry {
                 let top = self.interval.saturating_mul(1 << tries.min(16)).min(self.longest);
                 rand::random_range(self.interval.min(top)..=top)
             }
-            LookupError::NotIronwright { .. }
-            | LookupError::Forbidden { .. }
+            LookupError::Forbidden { .. }
             | LookupError::TokenTaken { .. }
             | LookupError::TokenTooShort { .. }
             | LookupError::TimedOut { .. } => self.longest,
@@ -117,23 +110,41 @@ impl Retry {
     }
 }
 
+/// What a machine says of itself at lookup.
+#[derive(Debug, Clone, Copy)]
+pub struct Introduction<'a> {
+    /// Its hardware addresses.
+    pub macs: &'a [String],
+    /// The one-time nonce of this boot.
+    pub nonce: Option<&'a SecretString>,
+    /// Names this boot.
+    pub boot_id: Uuid,
+    /// The node, where an inspection told.
+    pub node: Option<Uuid>,
+    /// A token that came with the boot medium: the server then need not hand one out.
+    pub token: Option<&'a SecretString>,
+}
+
+/// What a lookup found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Node, token, pace.
+    pub session: Session,
+    /// Who answered.
+    pub peer: Option<SocketAddr>,
+}
+
 impl Coordinator {
     /// Repeats lookups until one succeeds.
     ///
     /// # Errors
     /// [`LookupError::TimedOut`] with the last failure.
-    pub async fn lookup(
-        &self,
-        macs: &[String],
-        nonce: Option<&SecretString>,
-        boot_id: Uuid,
-        retry: Retry,
-    ) -> Result<Session, LookupError> {
+    pub async fn lookup(&self, who: Introduction<'_>, retry: Retry) -> Result<Found, LookupError> {
         let start = Instant::now();
         let (mut tries, mut conflicts) = (0, 0);
         loop {
-            let error = match self.lookup_once(macs, nonce, boot_id).await {
-                Ok(session) => return Ok(session),
+            let error = match self.lookup_once(who).await {
+                Ok(found) => return Ok(found),
                 Err(error) => error,
             };
             let wait = retry.wait(&error, tries, &mut conflicts);
@@ -151,18 +162,13 @@ impl Coordinator {
     ///
     /// # Errors
     /// [`LookupError`] of the last one asked.
-    pub async fn lookup_once(
-        &self,
-        macs: &[String],
-        nonce: Option<&SecretString>,
-        boot_id: Uuid,
-    ) -> Result<Session, LookupError> {
+    pub async fn lookup_once(&self, who: Introduction<'_>) -> Result<Found, LookupError> {
         let mut failure = LookupError::Call(CallError::NoServer);
         for base in self.bases() {
-            match self.lookup_at(&base, macs, nonce, boot_id).await {
-                Ok(session) => {
+            match self.lookup_at(&base, who).await {
+                Ok(found) => {
                     self.prefer(&base);
-                    return Ok(session);
+                    return Ok(found);
                 }
                 Err(error) => failure = error,
             }
@@ -170,25 +176,26 @@ impl Coordinator {
         Err(failure)
     }
 
-    async fn lookup_at(
-        &self,
-        base: &Url,
-        macs: &[String],
-        nonce: Option<&SecretString>,
-        boot_id: Uuid,
-    ) -> Result<Session, LookupError> {
+    async fn lookup_at(&self, base: &Url, who: Introduction<'_>) -> Result<Found, LookupError> {
         let url = call::under(base, &["v1", "lookup"]);
         let mut request = self
             .request(Method::GET, base, url, LOOKUP_MINOR)
             .await
-            .query(&[("addresses", macs.join(","))])
-            .header(BOOT_ID_HEADER, boot_id.to_string());
-        if let Some(nonce) = nonce {
+            .query(&[("addresses", who.macs.join(","))])
+            .header(BOOT_ID_HEADER, who.boot_id.to_string());
+        if let Some(node) = who.node {
+            request = request.query(&[("node_uuid", node.to_string())]);
+        }
+        if let Some(nonce) = who.nonce {
             request = request.header(NONCE_HEADER, nonce.expose_secret());
         }
         let answer = call::send(request, SMALL_REPLY_LIMIT).await?;
         match answer.status {
-            StatusCode::OK => accept(base, answer.json()?),
+            StatusCode::OK => {
+                let peer = answer.peer;
+                let session = accept(base, answer.json()?, who.token)?;
+                Ok(Found { session, peer })
+            }
             StatusCode::FORBIDDEN => {
                 let explanation = call::explanation(&answer.body);
                 Err(LookupError::Forbidden { url: base.clone(), explanation })
@@ -199,20 +206,35 @@ impl Coordinator {
 }
 
 /// Checks what a server answered to a lookup.
-fn accept(base: &Url, reply: LookupReply) -> Result<Session, LookupError> {
+fn accept(
+    base: &Url,
+    reply: LookupReply,
+    known: Option<&SecretString>,
+) -> Result<Session, LookupError> {
     let url = || base.clone();
-    let native =
-        reply.config.ironwright.ok_or_else(|| LookupError::NotIronwright { url: url() })?;
-    let token = reply.config.agent_token.unwrap_or_default();
+    let mut token = reply.config.agent_token.unwrap_or_default();
     if token == MASKED_TOKEN {
-        return Err(LookupError::TokenTaken { url: url() });
+        let known = known.ok_or_else(|| LookupError::TokenTaken { url: url() })?;
+        known.expose_secret().clone_into(&mut token);
     }
     let chars = token.chars().count();
     if chars < MIN_TOKEN_CHARS {
         return Err(LookupError::TokenTooShort { url: url(), chars });
     }
-    let interval_ms = native.heartbeat_interval_ms.clamp(*INTERVAL_MS.start(), *INTERVAL_MS.end());
-    Ok(Session { node: reply.node.uuid, token: SecretString::from(token), interval_ms })
+    let (interval_ms, conductor) = match reply.config.ironwright {
+        Some(native) => (native.heartbeat_interval_ms, None),
+        None => {
+            let conductor = Conductor {
+                heartbeat_timeout_s: reply.config.heartbeat_timeout.clamp(1, MAX_TIMEOUT_S),
+                properties: reply.node.properties,
+                instance_info: reply.node.instance_info,
+            };
+            (0, Some(conductor))
+        }
+    };
+    let interval_ms = interval_ms.clamp(*INTERVAL_MS.start(), *INTERVAL_MS.end());
+    let token = SecretString::from(token);
+    Ok(Session { node: reply.node.uuid, token, interval_ms, conductor })
 }
 
 #[cfg(test)]
@@ -250,13 +272,37 @@ mod tests {
 
     async fn lookup(at: &Coordinator, retry: Retry) -> Result<Session, LookupError> {
         let nonce = SecretString::from("00ff");
-        at.lookup(
-            &["52:54:00:00:00:01".to_owned(), "52:54:00:00:00:02".to_owned()],
-            Some(&nonce),
-            Uuid::nil(),
-            retry,
-        )
-        .await
+        let macs = ["52:54:00:00:00:01".to_owned(), "52:54:00:00:00:02".to_owned()];
+        let who = Introduction {
+            macs: &macs,
+            nonce: Some(&nonce),
+            boot_id: Uuid::nil(),
+            node: None,
+            token: None,
+        };
+        at.lookup(who, retry).await.map(|found| found.session)
+    }
+
+    #[tokio::test]
+    async fn a_server_without_our_object_is_a_conductor_and_a_token_from_the_medium_is_kept() {
+        let server = MockServer::start().await;
+        Mock::given(path("/v1/lookup"))
+            .and(query_param("node_uuid", NODE))
+            .respond_with(ResponseTemplate::new(200).set_body_json(reply("******", false)))
+            .mount(&server)
+            .await;
+        let token = SecretString::from("k".repeat(43));
+        let who = Introduction {
+            macs: &[],
+            nonce: None,
+            boot_id: Uuid::nil(),
+            node: Some(NODE.parse().unwrap()),
+            token: Some(&token),
+        };
+        let found = coordinator(&[&server.uri()]).lookup(who, quick()).await.unwrap();
+        assert_eq!(found.session.token.expose_secret(), token.expose_secret());
+        assert_eq!(found.session.conductor.unwrap().heartbeat_timeout_s, 300);
+        assert_eq!(found.peer, Some(*server.address()));
     }
 
     #[tokio::test]
@@ -319,10 +365,6 @@ mod tests {
             (
                 ResponseTemplate::new(200).set_body_json(reply("short", true)),
                 "token of 5 characters",
-            ),
-            (
-                ResponseTemplate::new(200).set_body_json(reply(&"t".repeat(43), false)),
-                "is not an Ironwright coordinator",
             ),
         ] {
             let server = MockServer::start().await;

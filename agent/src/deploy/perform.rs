@@ -125,6 +125,7 @@ impl Performer {
         written.warnings =
             blocking(move || Ok(bootable::warnings(&system, disk.as_ref(), &planned, &others)))
                 .await?;
+        written.warnings.extend(self.root.warning.clone());
         for warning in &written.warnings {
             tracing::warn!("{warning}");
         }
@@ -221,7 +222,7 @@ impl Perform for Performer {
 }
 
 /// Opens the root disk for this deploy alone.
-fn hold(system: &System, root: &RootDisk) -> Result<Arc<dyn BlockDevice>, Failure> {
+pub(super) fn hold(system: &System, root: &RootDisk) -> Result<Arc<dyn BlockDevice>, Failure> {
     let opened = system
         .admit(&root.path)
         .map_err(|error| chain(&error))
@@ -235,7 +236,7 @@ fn hold(system: &System, root: &RootDisk) -> Result<Arc<dyn BlockDevice>, Failur
     Ok(Arc::new(disk))
 }
 
-pub(crate) fn committed_layout(disk: &dyn BlockDevice) -> Result<Arc<Layout>, Failure> {
+pub(super) fn committed_layout(disk: &dyn BlockDevice) -> Result<Arc<Layout>, Failure> {
     let why = match partitions::table(disk) {
         Ok(Ok(layout)) => return Ok(Arc::new(layout)),
         Ok(Err(error)) => chain(&error),
@@ -251,7 +252,7 @@ pub(crate) fn committed_layout(disk: &dyn BlockDevice) -> Result<Arc<Layout>, Fa
     })
 }
 
-pub(crate) fn tell_firmware(system: &System, disk: &dyn BlockDevice, layout: &Layout) -> Outcome {
+pub(super) fn tell_firmware(system: &System, disk: &dyn BlockDevice, layout: &Layout) -> Outcome {
     let plan = boot::plan(system.root(), disk, layout);
     if let Plan::Entry(entry) = &plan
         && !system.may(Effect::BootEntry { label: entry.to_string() })

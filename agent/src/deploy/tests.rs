@@ -27,7 +27,7 @@ fn deploy() -> Deploy {
 
 fn disk(serial: &str) -> RootDisk {
     let path = PathBuf::from("/dev/vda");
-    RootDisk { path, serial: serial.to_owned(), bytes: 10 << 30, sector_bytes: 512 }
+    RootDisk { path, serial: serial.to_owned(), bytes: 10 << 30, sector_bytes: 512, warning: None }
 }
 
 fn ground(drive_bytes: Option<u64>, uefi: bool) -> Ground {

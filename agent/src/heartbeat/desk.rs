@@ -22,6 +22,8 @@ pub struct Desk {
     news: Notify,
     acknowledged: watch::Sender<u64>,
     introduction: AtomicBool,
+    /// Nobody stores reports: each counts as stored when it is made.
+    alone: bool,
     picture: Mutex<Picture>,
 }
 
@@ -49,15 +51,23 @@ impl Desk {
             news: Notify::new(),
             acknowledged: watch::Sender::new(0),
             introduction: AtomicBool::new(true),
+            alone: false,
             picture: Mutex::default(),
         }
+    }
+
+    /// A desk whose reports nobody reads: an Ironic conductor asks for results instead.
+    #[must_use]
+    pub fn alone(journal: Arc<Journal>, tail: LogTail) -> Self {
+        Self { alone: true, ..Self::new(journal, tail) }
     }
 
     /// The side of one order.
     #[must_use]
     pub fn for_order(self: &Arc<Self>, order_id: Uuid, attempt: u32) -> OrderDesk {
         *self.picture() = Picture { order_id: Some(order_id), ..Picture::default() };
-        OrderDesk { desk: self.clone(), order_id, attempt, cancel: CancellationToken::new() }
+        let cancel = CancellationToken::new();
+        OrderDesk { desk: self.clone(), order_id, attempt, cancel, restarts: true }
     }
 
     /// What is happening now.
@@ -131,6 +141,8 @@ pub struct OrderDesk {
     order_id: Uuid,
     attempt: u32,
     cancel: CancellationToken,
+    /// Whether who gave the order restarts the machine when a step asks for it.
+    restarts: bool,
 }
 
 impl OrderDesk {
@@ -162,6 +174,18 @@ impl OrderDesk {
     pub fn step_ended(&self, step: &str, evidence: Option<Evidence>) {
         tracing::info!("{step} ended");
         self.report(Event::StepEnded { step: step.to_owned(), evidence });
+    }
+
+    /// The same for who does not restart the machine in the middle of a step.
+    #[must_use]
+    pub fn without_restarts(self) -> Self {
+        Self { restarts: false, ..self }
+    }
+
+    /// Whether a step can go on after a restart of the machine.
+    #[must_use]
+    pub fn may_restart(&self) -> bool {
+        self.restarts
     }
 
     /// Reports that `step` goes on after a restart of the machine, with `state`, and waits for that restart: it returns only
@@ -236,7 +260,6 @@ impl OrderDesk {
     }
 
     /// Takes the order back, as the coordinator does.
-    #[cfg(test)]
     pub(crate) fn cancel(&self) {
         self.cancel.cancel();
     }
@@ -251,6 +274,9 @@ impl OrderDesk {
 
     fn report(&self, event: Event) -> u64 {
         let seq = self.desk.journal.report(self.order_id, self.attempt, event);
+        if self.desk.alone {
+            self.desk.acknowledge(seq);
+        }
         self.desk.news();
         seq
     }

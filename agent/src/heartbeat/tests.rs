@@ -80,7 +80,8 @@ impl Agent {
         let client = crate::tls::coordinator_client(None, Duration::from_secs(5)).unwrap();
         let coordinator = Coordinator::new(client, vec![server.url()], None);
         let journal = Arc::new(Journal::open(dir, None).unwrap());
-        let session = Session { node: Uuid::nil(), token: "t".into(), interval_ms: 20 };
+        let session =
+            Session { node: Uuid::nil(), token: "t".into(), interval_ms: 20, conductor: None };
         let (crew, stop) = (Arc::new(crew), CancellationToken::new());
         let wait = Duration::from_millis(2);
         let heart = Heart::new(

@@ -25,6 +25,12 @@ pub trait Crew: Send + Sync + 'static {
 
     /// The inventory as sent.
     fn inventory(&self) -> serde_json::Value;
+
+    /// Asks for what takes its time, and calls `told` each time the inventory has grown. Ends when nothing more will come.
+    fn learn(&self, told: impl Fn() + Send) -> impl Future<Output = ()> + Send {
+        drop(told);
+        std::future::ready(())
+    }
 }
 
 /// An order being carried out.

@@ -11,7 +11,6 @@ mod ring;
 mod window;
 
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use bytes::Bytes;
 use ironwright_qcow2::{FormatError, Header, Item, Table};
@@ -23,7 +22,7 @@ pub(super) use plan::plan;
 
 use super::error::ImageError;
 use super::thread::{Fate, Worker};
-use super::write::{Job, Pool, Target};
+use super::write::{Lanes, Pool, Target};
 use demux::Demux;
 
 /// What is known of an image and still to be done.
@@ -90,7 +89,7 @@ impl From<ImageError> for Stop {
 #[derive(Debug)]
 pub(super) struct Sink {
     pub(super) target: Arc<Target>,
-    pub(super) jobs: SyncSender<Job>,
+    pub(super) lanes: Lanes,
     pub(super) pool: Pool,
 }
 
@@ -107,7 +106,7 @@ pub(super) fn start_demux(
     Worker::start("image-decode", fate, move || {
         let cluster_bytes = plan.header.map_or(0, |header| header.cluster_bytes);
         let cluster_bytes = usize::try_from(cluster_bytes).unwrap_or(0);
-        let output = Output::new(sink.target, sink.jobs, sink.pool, cluster_bytes);
+        let output = Output::new(sink.target, sink.lanes, sink.pool, cluster_bytes);
         let walk = || {
             let mut demux = Demux::begin(plan, limits, output)?;
             while let Some(chunk) = body.blocking_recv() {

@@ -385,10 +385,10 @@ impl Run<'_> {
             compression: header.compression,
             cluster_bytes: usize::try_from(header.cluster_bytes).unwrap_or(0),
         });
-        let (jobs, writers) = start_writers(target, codec, &fate)?;
+        let (lanes, writers) = start_writers(target, codec, &fate)?;
         let sink = Sink {
             target: Arc::clone(target),
-            jobs,
+            lanes,
             pool: Pool::new(self.tuning.pool_bytes, BUFFER_BYTES),
         };
         let (to_hasher, hashed) = mpsc::channel(CHUNKS);

@@ -139,7 +139,7 @@ pub(super) fn start_unpack(
     let shared = Arc::clone(fate);
     Worker::start("image-unpack", fate, move || {
         let target = Arc::clone(&sink.target);
-        let output = Output::new(sink.target, sink.jobs, sink.pool, 0);
+        let output = Output::new(sink.target, sink.lanes, sink.pool, 0);
         let body = Body { chunks: body, current: Bytes::new(), fate: Arc::clone(&shared) };
         match unpack(packing, body, &target, output) {
             Ok(unpacked) => Some(unpacked),

@@ -17,8 +17,10 @@ use crate::sys::disk::{AlignedBuffer, BlockDevice, DiskError};
 
 /// Jobs waiting for a thread.
 const QUEUE: usize = 4;
-/// Zeroing is cut into pieces of this length, so that a stop does not wait for hours.
-const ZERO_STEP_BYTES: u64 = 64 << 20;
+/// Runs of zeros waiting for their thread, 16 bytes each: all of a usual image, so that its data need not wait for them.
+const ZERO_QUEUE: usize = 16 << 10;
+/// Zeroing is cut into pieces of this length: neither a stop nor data on its way to the same disk should wait long.
+const ZERO_STEP_BYTES: u64 = 16 << 20;
 
 /// Where guest bytes go.
 #[derive(Debug)]
@@ -70,13 +72,24 @@ pub(super) enum Job {
     },
     /// Compressed clusters that are neighbours on the disk.
     Inflate(Batch),
-    /// A run of zeros.
-    Zero {
-        /// Where.
-        guest_offset: u64,
-        /// How long.
-        bytes: u64,
-    },
+}
+
+/// A run of zeros, for the thread that does nothing else: a disk zeroes gigabytes while data arrives.
+#[derive(Debug)]
+pub(super) struct Zeros {
+    /// Where.
+    pub(super) guest_offset: u64,
+    /// How long.
+    pub(super) bytes: u64,
+}
+
+/// Where decoders send what belongs on the disk.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    /// Bytes.
+    pub(super) jobs: SyncSender<Job>,
+    /// Long runs of zeros.
+    pub(super) zeros: SyncSender<Zeros>,
 }
 
 /// A fixed number of buffers; taking one waits until one is free.
@@ -144,13 +157,13 @@ pub(super) struct Codec {
     pub(super) cluster_bytes: usize,
 }
 
-/// Starts the writer threads; they end when every sender is gone. After a failure they go on taking jobs, undone, so that
+/// Starts the threads that write; they end when every sender is gone. After a failure they go on taking jobs, undone, so that
 /// nobody waits for them.
 pub(super) fn start_writers(
     target: &Arc<Target>,
     codec: Option<Codec>,
     fate: &Arc<Fate>,
-) -> Result<(SyncSender<Job>, Vec<Worker<()>>), ImageError> {
+) -> Result<(Lanes, Vec<Worker<()>>), ImageError> {
     let (jobs, queue) = sync_channel(QUEUE);
     let queue = Arc::new(Mutex::new(queue));
     let count = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
@@ -160,16 +173,26 @@ pub(super) fn start_writers(
         workers.push(Worker::start("image-write", fate, move || {
             let mut inflater = None;
             while let Some(job) = next_job(&queue) {
-                if shared.stopped() {
-                    continue;
-                }
-                if let Err(error) = perform(&target, job, codec, &mut inflater, &shared) {
-                    shared.fail(error);
-                }
+                unless_stopped(&shared, || perform(&target, job, codec, &mut inflater));
             }
         })?);
     }
-    Ok((jobs, workers))
+    let (zeros, runs) = sync_channel::<Zeros>(ZERO_QUEUE);
+    let (target, shared) = (Arc::clone(target), Arc::clone(fate));
+    workers.push(Worker::start("image-zero", fate, move || {
+        for Zeros { guest_offset, bytes } in runs {
+            unless_stopped(&shared, || Ok(target.put_zeros(guest_offset, bytes, &shared)?));
+        }
+    })?);
+    Ok((Lanes { jobs, zeros }, workers))
+}
+
+fn unless_stopped(fate: &Fate, work: impl FnOnce() -> Result<(), ImageError>) {
+    if !fate.stopped()
+        && let Err(error) = work()
+    {
+        fate.fail(error);
+    }
 }
 
 fn next_job(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
@@ -181,13 +204,11 @@ fn perform(
     job: Job,
     codec: Option<Codec>,
     inflater: &mut Option<Inflater>,
-    fate: &Fate,
 ) -> Result<(), ImageError> {
     match job {
         Job::Write { guest_offset, buffer, len } => {
             target.put(guest_offset, buffer.bytes().get(..len).unwrap_or_default())?;
         }
-        Job::Zero { guest_offset, bytes } => target.put_zeros(guest_offset, bytes, fate)?,
         Job::Inflate(batch) => {
             let Some(codec) = codec else { return Ok(()) };
             let inflater = inflater.get_or_insert_with(|| Inflater::new(codec));

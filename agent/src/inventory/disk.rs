@@ -48,6 +48,12 @@ pub struct Disk {
     /// Whether the kernel refuses writes. Not in Ironic's shape.
     #[serde(skip)]
     pub read_only: bool,
+    /// Serial numbers by which udev would call it besides: root device hints may name them. Not in Ironic's shape.
+    #[serde(skip)]
+    pub other_serials: Vec<String>,
+    /// What is built on it: arrays and maps, by their device nodes. Not in Ironic's shape.
+    #[serde(skip)]
+    pub holders: Vec<String>,
 }
 
 /// All disks, multipath maps and RAID arrays; none of the parts behind them that must not be used alone.
@@ -101,7 +107,45 @@ fn disk(tree: &Tree, name: &str) -> Option<Disk> {
         tran: real.as_deref().and_then(by_path::transport).map(str::to_owned),
         removable: tree.flag(at("removable")),
         read_only: tree.flag(at("ro")),
+        other_serials: other_serials(tree, &base),
+        holders: holders(tree, &base),
     })
+}
+
+/// What udev puts into `ID_SERIAL` and `ID_SERIAL_SHORT`, where that is not the serial number itself: model and serial number
+/// of ATA and NVMe disks, the identifier of SCSI disks (with a 3 in front: type NAA).
+fn other_serials(tree: &Tree, base: &str) -> Vec<String> {
+    let joined = |text: &str| text.split_ascii_whitespace().collect::<Vec<_>>().join("_");
+    let wwid = tree.text(format!("{base}/device/wwid")).unwrap_or_default();
+    if let Some(digits) = wwid.strip_prefix("naa.") {
+        return vec![digits.to_owned(), format!("3{digits}")];
+    }
+    if let Some(name) = wwid.strip_prefix("t10.ATA ") {
+        return vec![joined(name)];
+    }
+    let model = tree.text(format!("{base}/device/model"));
+    let (Some(model), Some(serial)) = (model, tree.text(format!("{base}/device/serial"))) else {
+        return Vec::new();
+    };
+    let long = format!("{}_{}", joined(&model), joined(&serial));
+    let namespace = tree.text(format!("{base}/nsid")).map(|nsid| format!("{long}_{nsid}"));
+    std::iter::once(long).chain(namespace).collect()
+}
+
+/// Arrays and maps on the disk, and on its partitions.
+fn holders(tree: &Tree, base: &str) -> Vec<String> {
+    let own = tree.names(format!("{base}/holders"));
+    let disk = base.rsplit('/').next().unwrap_or_default();
+    let parts = tree.names(base).into_iter().filter(|name| name.starts_with(disk));
+    let theirs = parts.flat_map(|part| tree.names(format!("{base}/{part}/holders")));
+    let mut all: Vec<String> = own
+        .into_iter()
+        .chain(theirs)
+        .map(|name| format!("/dev/{}", name.replace('!', "/")))
+        .collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 /// Whether `name` is `prefix` and a number, or another letter-free rest (`loop0`, `zram1`).

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::smbios::{self, Structure};
 use super::tree::Tree;
 
 /// Ironic's `memory`.
@@ -14,7 +15,7 @@ pub struct Memory {
 }
 
 /// SMBIOS structure type: memory device (SMBIOS 3.7, 7.18).
-const MEMORY_DEVICE: u8 = 17;
+pub(super) const MEMORY_DEVICE: u8 = 17;
 
 /// Asks /proc/meminfo and the SMBIOS table.
 pub(super) fn collect(tree: &Tree) -> Memory {
@@ -22,7 +23,7 @@ pub(super) fn collect(tree: &Tree) -> Memory {
     let kib = meminfo
         .lines()
         .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse().ok());
-    let table = tree.bytes("sys/firmware/dmi/tables/DMI").unwrap_or_default();
+    let table = smbios::table(tree);
     Memory {
         total: kib.and_then(|kib: u64| kib.checked_mul(1024)),
         physical_mb: Some(modules_mib(&table)).filter(|mib| *mib > 0),
@@ -30,32 +31,18 @@ pub(super) fn collect(tree: &Tree) -> Memory {
 }
 
 /// Sum of the memory modules in an SMBIOS table, MiB.
-fn modules_mib(mut table: &[u8]) -> u64 {
-    let mut mib = 0u64;
-    while let [kind, length, ..] = *table {
-        let length = usize::from(length);
-        let Some(structure) = table.get(..length).filter(|_| length >= 4) else { break };
-        if kind == MEMORY_DEVICE {
-            mib = mib.saturating_add(module_mib(structure));
-        }
-        // After the formatted part come strings, closed by two NULs.
-        let strings = table.get(length..).unwrap_or_default();
-        let Some(end) = strings.windows(2).position(|pair| pair == [0, 0]) else { break };
-        table = strings.get(end + 2..).unwrap_or_default();
-    }
-    mib
+fn modules_mib(table: &[u8]) -> u64 {
+    let modules = smbios::structures(table);
+    let modules = modules.iter().filter(|structure| structure.kind == MEMORY_DEVICE);
+    modules.map(module_mib).fold(0, u64::saturating_add)
 }
 
 /// Size of one module, MiB; 0 when the slot is empty or the size unknown.
-fn module_mib(structure: &[u8]) -> u64 {
-    let Some([low, high]) = structure.get(0x0C..0x0E) else { return 0 };
-    match u16::from_le_bytes([*low, *high]) {
+pub(super) fn module_mib(module: &Structure<'_>) -> u64 {
+    match module.word(0x0C).unwrap_or_default() {
         0 | 0xFFFF => 0,
         // The extended size has 31 bits of MiB.
-        0x7FFF => structure
-            .get(0x1C..0x20)
-            .and_then(|bytes| bytes.try_into().ok())
-            .map_or(0, |bytes| u64::from(u32::from_le_bytes(bytes) & 0x7FFF_FFFF)),
+        0x7FFF => u64::from(module.double(0x1C).unwrap_or_default() & 0x7FFF_FFFF),
         kib if kib & 0x8000 != 0 => u64::from(kib & 0x7FFF) / 1024,
         mib => u64::from(mib),
     }

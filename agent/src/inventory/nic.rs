@@ -1,11 +1,14 @@
 //! Network interfaces, from /sys/class/net and /proc/net.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 
 use super::by_path::is_pci_address;
+use super::smbios;
 use super::tree::Tree;
+use crate::sys::link;
 
 /// One of Ironic's `interfaces`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -20,7 +23,7 @@ pub struct Interface {
     pub ipv6_address: Option<String>,
     /// Whether the link is up.
     pub has_carrier: bool,
-    /// What the switch says of itself; not collected.
+    /// Always null: what the switches say is in `lldp_raw`.
     pub lldp: Option<String>,
     /// Vendor identifier, hexadecimal.
     pub vendor: Option<String>,
@@ -28,7 +31,7 @@ pub struct Interface {
     pub product: Option<String>,
     /// InfiniBand client identifier; not collected.
     pub client_id: Option<String>,
-    /// Name by the firmware's label; not collected.
+    /// Name by the firmware's label: `em1` for the first card on the board.
     pub biosdevname: Option<String>,
     /// Link speed, Mbit/s.
     pub speed_mbps: Option<u32>,
@@ -40,23 +43,50 @@ pub struct Interface {
 
 /// All interfaces with a device behind them, VLANs and bonds.
 pub(super) fn collect(tree: &Tree) -> Vec<Interface> {
-    tree.names("sys/class/net").into_iter().filter_map(|name| interface(tree, name)).collect()
+    let table = smbios::table(tree);
+    let onboard = onboard(&table);
+    let names = tree.names("sys/class/net").into_iter();
+    names.filter_map(|name| interface(tree, &onboard, name)).collect()
 }
 
-fn interface(tree: &Tree, name: String) -> Option<Interface> {
+/// Type of an onboard device (SMBIOS 3.7, 7.42), and its kind Ethernet with the bit that says it is enabled.
+const ONBOARD: u8 = 41;
+const ENABLED_ETHERNET: u8 = 0x80 | 5;
+
+/// The PCI functions of network cards on the board, with their number.
+fn onboard(table: &[u8]) -> BTreeMap<String, u8> {
+    let devices = smbios::structures(table).into_iter().filter(|one| one.kind == ONBOARD);
+    devices
+        .filter(|device| device.byte(5) == Some(ENABLED_ETHERNET))
+        .filter_map(|device| {
+            let (segment, bus, place) = (device.word(7)?, device.byte(9)?, device.byte(10)?);
+            let address = format!("{segment:04x}:{bus:02x}:{:02x}.{}", place >> 3, place & 7);
+            Some((address, device.byte(6)?))
+        })
+        .collect()
+}
+
+fn interface(tree: &Tree, onboard: &BTreeMap<String, u8>, name: String) -> Option<Interface> {
     let base = format!("sys/class/net/{name}");
     let at = |file: &str| format!("{base}/{file}");
     let vlan = tree.exists(format!("proc/net/vlan/{name}"));
     if !tree.exists(at("device")) && !vlan && !tree.exists(at("bonding")) {
         return None;
     }
-    // A bond gives its members its own address; theirs is kept here.
-    let mac = tree.text(at("bonding_slave/perm_hwaddr")).or_else(|| tree.text(at("address")));
+    // A bond gives its members its own address, and an address can be set: the one the card was made with counts.
+    let mac = tree
+        .is_this_machine()
+        .then(|| link::permanent_mac(&name))
+        .flatten()
+        .or_else(|| tree.text(at("bonding_slave/perm_hwaddr")))
+        .or_else(|| tree.text(at("address")));
     let mac = mac.map(|mac| mac.to_ascii_lowercase());
     // Ironic's agent leaves out addresses under fa: hypervisors make them up for taps.
     if mac.as_ref().is_some_and(|mac| mac.starts_with("fa:")) {
         return None;
     }
+    let pci_address = pci_address(tree, &at("device"));
+    let number = pci_address.as_ref().and_then(|address| onboard.get(address));
     Some(Interface {
         mac_address: mac,
         ipv4_address: ipv4(tree, &name),
@@ -67,10 +97,10 @@ fn interface(tree: &Tree, name: String) -> Option<Interface> {
         vendor: tree.text(at("device/vendor")),
         product: tree.text(at("device/device")),
         client_id: None,
-        biosdevname: None,
+        biosdevname: number.map(|number| format!("em{number}")),
         // -1 and "unknown" (4294967295 in older kernels) are not speeds.
         speed_mbps: tree.number(at("speed")).filter(|speed| (1..u32::MAX).contains(speed)),
-        pci_address: pci_address(tree, &at("device")),
+        pci_address,
         driver: tree.link_name(at("device/driver")),
         name,
     })

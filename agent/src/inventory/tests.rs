@@ -154,3 +154,79 @@ fn this_machine_can_be_asked_too() {
     let inventory = collect(Path::new("/"));
     assert!(inventory.cpu.count > 0 && inventory.memory.total > Some(0), "{inventory:?}");
 }
+
+#[test]
+fn every_collector_says_what_ironics_says_by_the_same_keys() {
+    let dir = unpacked(include_str!("../../testdata/server.tree"));
+    let asked = |name: &str| collectors::collect(name, dir.path(), std::time::Duration::ZERO);
+    let said = |name: &str| Value::Object(asked(name).unwrap());
+    assert_eq!(
+        said("pci-devices"),
+        json!({ "pci_devices": [
+            {"vendor_id": "1af4", "product_id": "1000", "class": "020000", "revision": "02", "bus": "0000:00:02.0", "numa_node_id": "0"},
+            {"vendor_id": "8086", "product_id": "10d3", "class": "020000", "revision": "02", "bus": "0000:00:03.0", "numa_node_id": "1"},
+        ]})
+    );
+    assert_eq!(
+        said("usb-devices"),
+        json!({ "usb_devices": [
+            {"product": "QEMU USB Tablet", "vendor": "QEMU", "handle": "USB:1:2"},
+            {"product": "0951:1666", "vendor": "0951", "handle": "USB:1:3"},
+        ]})
+    );
+    let numa = said("numa-topology");
+    assert_eq!(numa["numa_topology"]["ram"][1], json!({"numa_node": 1, "size_kb": 1_015_320}));
+    assert_eq!(
+        numa["numa_topology"]["cpus"],
+        json!([
+            {"cpu": 0, "numa_node": 0, "thread_siblings": [0, 1]},
+            {"cpu": 0, "numa_node": 1, "thread_siblings": [2, 3]},
+        ])
+    );
+    assert_eq!(
+        numa["numa_topology"]["nics"],
+        json!([{"name": "eth0", "numa_node": 0}, {"name": "eth1", "numa_node": 1}])
+    );
+    let dmi = said("dmi-decode");
+    let devices = dmi["dmi"]["memory"]["devices"].as_array().unwrap();
+    let modules: Vec<&Value> = devices.iter().map(|module| &module["Locator"]).collect();
+    assert_eq!(modules, ["DIMM_A1", "DIMM_A2"]);
+    assert_eq!(dmi["dmi"]["memory"]["Number Of Devices"], 4);
+    assert_eq!(dmi["dmi"]["memory"]["Maximum Capacity"], "4 GB");
+    assert_eq!(dmi["dmi"]["bios"]["ROM Size"], "16 MB");
+    assert_eq!(dmi["dmi"]["cpu"][0]["Status"], "Populated, Enabled");
+    // Captured machines have no switches; a package of benchmarks is not here.
+    assert_eq!((said("lldp"), said("extra-hardware")), (json!({}), json!({})));
+    assert_eq!(asked("nonsense"), None);
+    assert!(collectors::NAMES.iter().all(|name| asked(name).is_some()));
+}
+
+#[test]
+fn what_is_ours_stands_beside_ironics_keys() {
+    let dir = unpacked(include_str!("../../testdata/server.tree"));
+    let inventory = collect(dir.path());
+    let said = quick(dir.path(), &inventory.disks, &inventory.blank);
+    assert_eq!(said["tpm"], json!({"present": true, "version": "2.0", "driver": true}));
+    let details = said["disk_details"].as_array().unwrap();
+    let of = |name: &str| details.iter().find(|detail| detail["name"] == name).unwrap();
+    assert_eq!(of("/dev/sdd")["holders"], json!(["/dev/md127"]));
+    assert_eq!(of("/dev/sdf")["has_capacity"], false);
+    for (disk, serials) in [
+        ("/dev/sda", json!(["LABSATA_SATA01"])),
+        ("/dev/sdb", json!(["5000c50000000001", "35000c50000000001"])),
+        ("/dev/nvme0n1", json!(["QEMU_NVMe_Ctrl_NVME0001", "QEMU_NVMe_Ctrl_NVME0001_1"])),
+        ("/dev/vda", json!([])),
+    ] {
+        assert_eq!(of(disk)["other_serials"], serials, "{disk}");
+    }
+}
+
+#[test]
+fn a_card_on_the_board_has_the_firmwares_number_and_a_captured_machine_no_bmc() {
+    let interfaces = server().interfaces;
+    let names: Vec<Option<&str>> =
+        interfaces.iter().map(|nic| nic.biosdevname.as_deref()).collect();
+    assert_eq!(names, [None, None, Some("em1")]);
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(bmc_addresses(dir.path()), BmcAddresses::default());
+}

@@ -1,4 +1,4 @@
-//! Small files below a root folder: the only door of the inventory to the machine.
+//! Small files below a root folder: the door of the inventory to the machine, by which captured trees are read too.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -17,6 +17,11 @@ impl Tree {
     /// The tree below `root`.
     pub(super) fn new(root: &Path) -> Self {
         Self { root: root.canonicalize().unwrap_or_else(|_| root.to_owned()) }
+    }
+
+    /// Whether this is the machine itself, and not a captured one: only then are its devices asked.
+    pub(super) fn is_this_machine(&self) -> bool {
+        self.root == Path::new("/")
     }
 
     /// Contents of a file; `None` when it cannot be read, which for sysfs is an answer.

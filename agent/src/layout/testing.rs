@@ -42,6 +42,11 @@ impl FakeDisk {
         }
     }
 
+    /// With these contents and sectors of 512 bytes.
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
+        Self { bytes: Mutex::new(bytes), ..Self::new(0, 512) }
+    }
+
     /// Its whole contents.
     pub(crate) fn contents(&self) -> Vec<u8> {
         self.bytes.lock().unwrap().clone()

@@ -3,15 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use ironwright_api::DiskIdentity;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::deploy::{Problem, RootDisk};
-use crate::inventory::{self, Disk};
+use crate::inventory::{self, BmcAddresses, Disk};
 use crate::layout::Range;
 use crate::report::chain;
 use crate::root_device::{self, RootDeviceError};
 use crate::sys::disk::{Access, BlockDevice, RealDisk};
 use crate::sys::{System, partitions};
+
+/// A JSON object.
+pub type Object = Map<String, Value>;
 
 /// Sector size assumed where the kernel does not say.
 const USUAL_SECTOR: u32 = 512;
@@ -34,8 +37,10 @@ pub struct DiskFact {
 /// The facts of one moment.
 #[derive(Debug, Clone)]
 pub struct Facts {
-    /// As sent to the coordinator.
+    /// Ironic's inventory.
     pub inventory: Value,
+    /// What else is quickly known, by the keys of an inspection.
+    pub extras: Object,
     /// Hardware addresses, for the lookup.
     pub macs: Vec<String>,
     /// Whether the firmware is UEFI.
@@ -48,6 +53,15 @@ pub struct Facts {
     blanks: Vec<Disk>,
 }
 
+/// Facts that take their time: the first heartbeat does not wait for them.
+#[derive(Debug, Clone, Default)]
+pub struct SlowFacts {
+    /// The BMC's own addresses.
+    pub bmc: BmcAddresses,
+    /// What the disks say of their health and the switches of themselves, by the keys of an inspection.
+    pub more: Object,
+}
+
 impl Facts {
     /// Looks at the machine. In a sandbox only the named disks and files are its disks.
     #[must_use]
@@ -58,6 +72,7 @@ impl Facts {
             inventory.blank.clear();
             inventory.disks = named.iter().filter_map(|path| named_disk(path, &known)).collect();
         }
+        let extras = inventory::quick(system.root(), &inventory.disks, &inventory.blank);
         let disks = inventory.disks.iter().map(|disk| fact(system.root(), disk)).collect();
         let printed = serde_json::to_value(&inventory).unwrap_or_else(|error| {
             tracing::error!("the inventory cannot be printed: {error}");
@@ -65,6 +80,7 @@ impl Facts {
         });
         Self {
             inventory: printed,
+            extras,
             macs: inventory::macs(&inventory),
             uefi: inventory.boot.current_boot_mode == "uefi",
             disks,
@@ -72,6 +88,28 @@ impl Facts {
             candidates: inventory.disks,
             blanks: inventory.blank,
         }
+    }
+
+    /// As sent to the coordinator: the inventory and what else is known, as in an inspection of Ironic's.
+    #[must_use]
+    pub fn document(&self, slow: &SlowFacts) -> Value {
+        let mut inventory = self.inventory.clone();
+        if let (Value::Object(inventory), Ok(Value::Object(addresses))) =
+            (&mut inventory, serde_json::to_value(&slow.bmc))
+        {
+            inventory.extend(addresses);
+        }
+        let mut document = Object::new();
+        document.insert("inventory".to_owned(), inventory);
+        document.extend(self.extras.clone());
+        document.extend(slow.more.clone());
+        Value::Object(document)
+    }
+
+    /// Asks the disks how they are.
+    #[must_use]
+    pub fn disk_health(&self) -> Object {
+        inventory::disk_health(&self.candidates)
     }
 
     /// Names of the disks that `hints` match.
@@ -84,19 +122,36 @@ impl Facts {
         Ok(found.iter().map(|disk| disk.name.clone()).collect())
     }
 
-    /// The one disk that `hints` choose, among those that no hints of `skip` match.
+    /// The disk that a deploy without hints would take, in Ironic's shape; null where there is none.
+    #[must_use]
+    pub fn default_root_disk(&self) -> Value {
+        let disk = self.root_disk(&Value::Null, &[]).ok();
+        let name = disk.map(|disk| disk.path.display().to_string());
+        let disks = self.inventory["disks"].as_array().into_iter().flatten();
+        disks
+            .into_iter()
+            .find(|disk| disk["name"].as_str() == name.as_deref())
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// The disk that `hints` choose among those that no entry of `skip` matches (`skip_block_devices`).
     ///
     /// # Errors
-    /// [`Problem::RootDisk`].
+    /// [`Problem::RootDisk`], also for an entry of `skip` that is no hint: a disk that must be left alone would not be.
     pub fn root_disk(&self, hints: &Value, skip: &[Value]) -> Result<RootDisk, Problem> {
-        let none = |error| Problem::RootDisk { why: chain(&error) };
+        let problem = |error: &RootDeviceError| Problem::RootDisk { why: chain(error) };
         let mut skipped = Vec::new();
-        for hints in skip {
-            skipped.extend(self.matching(hints).map_err(none)?);
+        for entry in skip {
+            let found = root_device::matching(entry, &self.candidates).map_err(|error| {
+                Problem::RootDisk { why: format!("skip_block_devices: {}", chain(&error)) }
+            })?;
+            skipped.extend(found.into_iter().map(|disk| disk.name.clone()));
         }
-        let left = self.candidates.iter().filter(|disk| !skipped.contains(&disk.name));
-        let left: Vec<Disk> = left.cloned().collect();
-        let disk = root_device::select(hints, &left).map_err(none)?;
+        let left: Vec<Disk> =
+            self.candidates.iter().filter(|disk| !skipped.contains(&disk.name)).cloned().collect();
+        let choice = root_device::select(hints, &left).map_err(|error| problem(&error))?;
+        let disk = choice.disk;
         if disk.read_only {
             let why = format!("{} is read-only", disk.name);
             return Err(Problem::RootDisk { why });
@@ -106,6 +161,7 @@ impl Facts {
             serial: disk.serial.clone().unwrap_or_default(),
             bytes: disk.size,
             sector_bytes: disk.logical_sectors.unwrap_or(USUAL_SECTOR),
+            warning: choice.warning,
         })
     }
 }
@@ -158,6 +214,8 @@ fn fact(root: &Path, disk: &Disk) -> DiskFact {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -172,14 +230,18 @@ mod tests {
         assert_eq!(facts.disks[0].path, name);
         assert_eq!(facts.inventory["disks"][0]["size"], 8u64 << 30);
         let disk = facts.root_disk(&Value::Null, &[]).unwrap();
-        assert_eq!((disk.path, disk.bytes, disk.sector_bytes), (name, 8 << 30, 512));
+        assert_eq!((disk.path, disk.bytes, disk.sector_bytes), (name.clone(), 8 << 30, 512));
+        for skip in [json!({ "name": name }), json!({"colour": "red"})] {
+            let problem = facts.root_disk(&Value::Null, std::slice::from_ref(&skip)).unwrap_err();
+            assert!(matches!(problem, Problem::RootDisk { .. }), "{skip}: {problem}");
+        }
     }
 
     #[test]
     fn hints_that_match_nothing_are_a_problem_with_the_reason() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let system = System::sandbox(Path::new("/"), &[file.path().to_path_buf()]).unwrap();
-        let hints = serde_json::json!({"serial": "s== NOBODY"});
+        let hints = json!({"serial": "s== NOBODY"});
         let problem = Facts::collect(&system).root_disk(&hints, &[]).unwrap_err();
         assert!(matches!(problem, Problem::RootDisk { .. }), "{problem}");
     }

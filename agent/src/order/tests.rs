@@ -234,7 +234,7 @@ async fn automated_cleaning_leaves_no_byte_and_a_disk_that_is_skipped_keeps_all(
     // Every byte is written and read: a small disk, with a deployed system on it.
     const BYTES: u64 = 128 * MIB;
     let lab = Lab::with_disk(BYTES).await;
-    let name = lab.machine.inventory()["disks"][0]["name"].clone();
+    let name = lab.machine.inventory()["inventory"]["disks"][0]["name"].clone();
     let mut deploy = lab.deploy();
     deploy.root_device = serde_json::json!({ "name": name });
     lab.carry_out(Work::Deploy(Box::new(deploy))).await.unwrap();
@@ -308,7 +308,7 @@ async fn a_skip_list_that_names_no_hint_and_a_setting_beyond_this_agent_erase_no
 async fn inspection_changes_nothing_and_unknown_work_is_refused() {
     let lab = Lab::start().await;
     lab.carry_out(Work::Inspect).await.unwrap();
-    assert!(lab.machine.inventory()["disks"][0]["size"] == DISK_BYTES);
+    assert!(lab.machine.inventory()["inventory"]["disks"][0]["size"] == DISK_BYTES);
     let failure = lab.carry_out(Work::Unknown).await.unwrap_err();
     assert!(failure.message.contains("kind of work is unknown"), "{failure:?}");
 }

@@ -112,6 +112,9 @@ pub async fn perform(
     let outcome = match verdict.outcome {
         Outcome::Changed => PluginOutcome::Changed,
         Outcome::Unchanged => PluginOutcome::Unchanged,
+        Outcome::Reboot { .. } if !desk.may_restart() => {
+            return Err(no_restart(step, &verdict.message));
+        }
         Outcome::Reboot { state } => {
             let cancelled = desk.restart(&step.info.name, state, verdict.message).await;
             return Err(stopped(&format!("{} was done", step.info.name), cancelled));
@@ -244,6 +247,21 @@ pub fn failure(plugin: &str, step: &str, message: &str, failed: Failed) -> Failu
     };
     let message = format!("plugin {plugin}: {message}");
     Failure { step: step.to_owned(), message, remedy: failed.remedy, blame }
+}
+
+/// An Ironic conductor has no way to go on with a step after a restart.
+fn no_restart(step: &PluginStep, message: &str) -> Failure {
+    Failure {
+        step: step.info.name.clone(),
+        message: format!(
+            "plugin {}: it did a part of the step and asks for a restart of the machine to go on ({message}); under an Ironic \
+             conductor a step cannot go on after one, so it is not finished",
+            step.plugin
+        ),
+        remedy: "restart the machine and order the step again, if its author says that it may be begun again"
+            .to_owned(),
+        blame: Blame::Order,
+    }
 }
 
 /// Progress for the heartbeat, and cancelling from it.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -14,23 +14,52 @@ const LINES: usize = 20;
 /// Characters of a line; the rest is on the console.
 const LINE_CHARS: usize = 300;
 
+/// Bytes kept for [`LogTail::all`].
+const ALL_BYTES: usize = 512 << 10;
+
 /// A ring of the last log lines; a `tracing` layer that fills it. Clones share the ring.
 #[derive(Debug, Clone, Default)]
-pub struct LogTail(Arc<Mutex<VecDeque<String>>>);
+pub struct LogTail(Arc<Mutex<Rings>>);
+
+#[derive(Debug, Default)]
+struct Rings {
+    last: VecDeque<String>,
+    /// Older lines too, with their times.
+    all: VecDeque<String>,
+    all_bytes: usize,
+}
 
 impl LogTail {
     /// The lines, oldest first.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.rings().last.iter().cloned().collect()
+    }
+
+    /// What is kept of this process's log, oldest first, each line with its time: half a MiB.
+    #[must_use]
+    pub fn all(&self) -> Vec<String> {
+        self.rings().all.iter().cloned().collect()
+    }
+
+    fn rings(&self) -> MutexGuard<'_, Rings> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn push(&self, line: &str) {
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if ring.len() == LINES {
-            ring.pop_front();
+        let line: String = line.chars().take(LINE_CHARS).collect();
+        let mut rings = self.rings();
+        let timed = format!("{} {line}", jiff::Timestamp::now());
+        rings.all_bytes += timed.len();
+        rings.all.push_back(timed);
+        while rings.all_bytes > ALL_BYTES {
+            let Some(oldest) = rings.all.pop_front() else { break };
+            rings.all_bytes -= oldest.len();
         }
-        ring.push_back(line.chars().take(LINE_CHARS).collect());
+        if rings.last.len() == LINES {
+            rings.last.pop_front();
+        }
+        rings.last.push_back(line);
     }
 }
 
@@ -91,5 +120,10 @@ mod tests {
         let tail = LogTail::default();
         tail.push(&"ä".repeat(100_000));
         assert_eq!(tail.lines()[0].chars().count(), LINE_CHARS);
+        for _ in 0..3000 {
+            tail.push(&"ä".repeat(300));
+        }
+        let bytes: usize = tail.all().iter().map(String::len).sum();
+        assert!((ALL_BYTES / 2..=ALL_BYTES).contains(&bytes), "{bytes}");
     }
 }

@@ -75,7 +75,7 @@ fn without_hints_the_smallest_disk_of_4_gib_is_taken_ties_by_name() {
         (vec![], None),
     ] {
         for hints in [Value::Null, json!({})] {
-            let found = select(&hints, &disks).ok().map(|disk| disk.name.as_str());
+            let found = select(&hints, &disks).ok().map(|choice| choice.disk.name.as_str());
             assert_eq!(found, expected, "{disks:?}");
         }
     }
@@ -85,17 +85,40 @@ fn without_hints_the_smallest_disk_of_4_gib_is_taken_ties_by_name() {
 fn all_hints_must_match_the_same_disk() {
     let disks = [sample(), disk("sdb", 100)];
     let hints = json!({"serial": "S3R1AL", "size": ">= 100"});
-    assert_eq!(select(&hints, &disks).unwrap().name, "/dev/sda");
+    assert_eq!(select(&hints, &disks).unwrap().disk.name, "/dev/sda");
     assert!(select(&json!({"serial": "S3R1AL", "size": "> 100"}), &disks).is_err());
 }
 
 #[test]
-fn several_matches_are_an_error_that_lists_them() {
-    let disks = [disk("sdb", 100), disk("sda", 100), disk("sdc", 50)];
-    assert_eq!(
-        select(&json!({"size": 100}), &disks),
-        Err(RootDeviceError::Several { candidates: vec!["/dev/sdb".into(), "/dev/sda".into()] })
-    );
+fn of_several_matches_the_first_by_name_is_taken_and_that_is_said() {
+    let disks = [disk("sdb", 100), disk("sda", 100), disk("sdc", 50), disk("sdd", 50)];
+    for (hints, chosen, part) in [
+        (
+            json!({"size": 100}),
+            "/dev/sda",
+            "the root device hints are not exact and 2 disks would do (/dev/sdb, /dev/sda): /dev/sda was taken",
+        ),
+        (
+            Value::Null,
+            "/dev/sdc",
+            "no root device hints are set and 2 disks would do (/dev/sdc, /dev/sdd): /dev/sdc was taken",
+        ),
+    ] {
+        let choice = select(&hints, &disks).unwrap();
+        assert_eq!(choice.disk.name, chosen);
+        let warning = choice.warning.unwrap();
+        assert!(warning.contains(part) && warning.contains("serial or wwn"), "{warning}");
+    }
+    assert_eq!(select(&json!({"name": "/dev/sdb"}), &disks).unwrap().warning, None);
+    assert_eq!(select(&Value::Null, &disks[1..3]).unwrap().warning, None);
+}
+
+#[test]
+fn a_serial_hint_finds_a_disk_by_any_of_its_serial_numbers() {
+    let disks = [Disk { other_serials: vec!["Micron_7450_S3R1AL".to_owned()], ..sample() }];
+    for (serial, found) in [("s3r1al", true), ("s== micron_7450_S3R1AL", true), ("Micron", false)] {
+        assert_eq!(select(&json!({ "serial": serial }), &disks).is_ok(), found, "{serial}");
+    }
 }
 
 #[test]

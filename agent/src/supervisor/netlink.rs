@@ -59,7 +59,15 @@ impl Netlink {
     /// # Errors
     /// The kernel's answer.
     pub(super) fn link_up(&self, index: u32) -> io::Result<()> {
-        self.ask(link(index, UP, None))
+        self.ask(link(index, Some(true), None))
+    }
+
+    /// Turns a link off.
+    ///
+    /// # Errors
+    /// The kernel's answer.
+    pub(super) fn link_down(&self, index: u32) -> io::Result<()> {
+        self.ask(link(index, Some(false), None))
     }
 
     /// Sets a link's largest packet in bytes.
@@ -67,7 +75,7 @@ impl Netlink {
     /// # Errors
     /// The kernel's answer.
     pub(super) fn set_mtu(&self, index: u32, mtu: u16) -> io::Result<()> {
-        self.ask(link(index, 0, Some(mtu)))
+        self.ask(link(index, None, Some(mtu)))
     }
 
     /// Gives a card an address, or changes its prefix.
@@ -105,12 +113,12 @@ impl Netlink {
 /// `IFF_UP` of `linux/if.h`.
 const UP: u32 = 1;
 
-fn link(index: u32, flags: u32, mtu: Option<u16>) -> Message {
+fn link(index: u32, up: Option<bool>, mtu: Option<u16>) -> Message {
     // struct ifinfomsg: family, pad, type, index, flags, change.
     let mut body = vec![0, 0, 0, 0];
     body.extend(index.to_ne_bytes());
-    body.extend(flags.to_ne_bytes());
-    body.extend(flags.to_ne_bytes());
+    body.extend(up.map_or(0, |up| u32::from(up) * UP).to_ne_bytes());
+    body.extend(up.map_or(0, |_| UP).to_ne_bytes());
     let message = Message::new(libc::RTM_NEWLINK, 0, &body);
     match mtu {
         Some(mtu) => message.attribute(libc::IFLA_MTU, &u32::from(mtu).to_ne_bytes()),

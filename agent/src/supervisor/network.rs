@@ -52,9 +52,16 @@ pub(super) fn run() -> ExitCode {
     }
     let boot_card = boot_mac(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
     let mut served = HashSet::new();
+    let mut raised = HashSet::new();
     loop {
         let patient = started.elapsed() < BOOT_CARD_PATIENCE;
         let cards = cards(Path::new("/sys/class/net"));
+        // A card that is down shows no carrier and hears no switch.
+        for card in &cards {
+            if raised.insert(card.name.clone()) {
+                complain(&format!("{}: cannot be started", card.name), raise(&card.name));
+            }
+        }
         for card in wanted(&cards, boot_card, patient || !served.is_empty()) {
             if served.insert(card.name.clone()) {
                 let card = card.clone();
@@ -63,6 +70,11 @@ pub(super) fn run() -> ExitCode {
         }
         thread::sleep(if patient { LOOK } else { LOOK * 20 });
     }
+}
+
+/// Brings a card's link up.
+fn raise(name: &str) -> io::Result<()> {
+    Netlink::open()?.link_up(nix::net::if_::if_nametoindex(name)?)
 }
 
 /// The cards to ask for an address: the one booted from, and while that is absent nobody, until patience ends.

@@ -258,6 +258,222 @@ pub(crate) mod scsi {
     }
 }
 
+// ---- network cards (linux/ethtool.h, linux/sockios.h, linux/if_packet.h) ----
+pub(crate) mod link {
+    //! The address a card was made with, and hearing a multicast group of one card.
+
+    use std::io;
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use nix::libc;
+
+    /// `ETHTOOL_GPERMADDR`.
+    const GET_PERMANENT_ADDRESS: u32 = 0x20;
+    /// `MAX_ADDR_LEN`.
+    const ADDRESS_MAX: usize = 32;
+
+    mod raw {
+        use nix::ioctl_readwrite_bad;
+        use nix::libc::{IFNAMSIZ, c_char, c_void};
+
+        /// `struct ethtool_perm_addr`, with room for the address behind it.
+        #[derive(Debug)]
+        #[repr(C)]
+        pub(super) struct PermanentAddress {
+            pub command: u32,
+            pub size: u32,
+            pub bytes: [u8; super::ADDRESS_MAX],
+        }
+
+        /// `struct ifreq`, 40 bytes; its union begins with the pointer.
+        #[derive(Debug)]
+        #[repr(C)]
+        pub(super) struct Request {
+            pub name: [c_char; IFNAMSIZ],
+            pub address: *mut c_void,
+            pub rest: [u8; 16],
+        }
+
+        #[cfg(target_pointer_width = "64")]
+        const _: () = assert!(size_of::<Request>() == 40);
+
+        // `SIOCETHTOOL`; libc has it in another type than its ioctl takes.
+        ioctl_readwrite_bad!(ethtool, 0x8946, Request);
+    }
+
+    /// The permanent hardware address of card `name` (`SIOCETHTOOL`), through any socket.
+    pub(crate) fn permanent_address(socket: &impl AsFd, name: &str) -> io::Result<Vec<u8>> {
+        let size = u32::try_from(ADDRESS_MAX).map_err(io::Error::other)?;
+        let mut address =
+            raw::PermanentAddress { command: GET_PERMANENT_ADDRESS, size, bytes: [0; ADDRESS_MAX] };
+        let mut request = raw::Request {
+            name: [0; libc::IFNAMSIZ],
+            address: (&raw mut address).cast(),
+            rest: [0; 16],
+        };
+        // The last byte stays 0: it ends the name.
+        if name.len() >= request.name.len() {
+            return Err(io::Error::other("the card's name is too long"));
+        }
+        for (to, from) in request.name.iter_mut().zip(name.bytes()) {
+            *to = libc::c_char::from_ne_bytes([from]);
+        }
+        // SAFETY: the descriptor is open for the call; the request holds the address of a structure that lives as long, with
+        // room for as many bytes as its `size` says.
+        unsafe { raw::ethtool(socket.as_fd().as_raw_fd(), &raw mut request) }?;
+        let length = usize::try_from(address.size).unwrap_or(0).min(ADDRESS_MAX);
+        Ok(address.bytes.get(..length).unwrap_or_default().to_vec())
+    }
+
+    /// Lets a packet socket hear frames to the multicast address `group` on the card with this index
+    /// (`PACKET_ADD_MEMBERSHIP`); the card's filter would drop them.
+    pub(crate) fn join(socket: &impl AsFd, index: u32, group: [u8; 6]) -> io::Result<()> {
+        let mut bytes = [0; 8];
+        bytes.iter_mut().zip(group).for_each(|(to, from)| *to = from);
+        let membership = libc::packet_mreq {
+            mr_ifindex: i32::try_from(index).map_err(io::Error::other)?,
+            mr_type: u16::try_from(libc::PACKET_MR_MULTICAST).map_err(io::Error::other)?,
+            mr_alen: 6,
+            mr_address: bytes,
+        };
+        let length =
+            libc::socklen_t::try_from(size_of::<libc::packet_mreq>()).map_err(io::Error::other)?;
+        // SAFETY: the descriptor is open for the call, and the kernel reads `length` bytes of a structure of that size.
+        let done = unsafe {
+            libc::setsockopt(
+                socket.as_fd().as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_ADD_MEMBERSHIP,
+                (&raw const membership).cast(),
+                length,
+            )
+        };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+// ---- the machine's own BMC (linux/ipmi.h) ----
+pub(crate) mod ipmi {
+    //! Requests to the BMC through the kernel's IPMI driver.
+
+    use std::io;
+    use std::os::fd::{AsFd, AsRawFd};
+
+    mod raw {
+        use nix::libc::{c_int, c_long, c_short, c_uchar, c_uint, c_ushort};
+        use nix::{ioctl_readwrite, request_code_read};
+
+        /// `IPMI_SYSTEM_INTERFACE_ADDR_TYPE`, `IPMI_BMC_CHANNEL`.
+        pub(super) const TO_BMC: SystemAddress =
+            SystemAddress { kind: 0x0c, channel: 0x0f, lun: 0, pad: 0 };
+
+        /// `struct ipmi_system_interface_addr`.
+        #[derive(Debug, Clone, Copy)]
+        #[repr(C)]
+        pub(super) struct SystemAddress {
+            pub kind: c_int,
+            pub channel: c_short,
+            pub lun: c_uchar,
+            pub pad: c_uchar,
+        }
+
+        /// `struct ipmi_msg`.
+        #[derive(Debug)]
+        #[repr(C)]
+        pub(super) struct Message {
+            pub net_fn: c_uchar,
+            pub command: c_uchar,
+            pub length: c_ushort,
+            pub data: *mut c_uchar,
+        }
+
+        /// `struct ipmi_req`.
+        #[derive(Debug)]
+        #[repr(C)]
+        pub(super) struct Request {
+            pub address: *const SystemAddress,
+            pub address_length: c_uint,
+            pub id: c_long,
+            pub message: Message,
+        }
+
+        /// `struct ipmi_recv`.
+        #[derive(Debug)]
+        #[repr(C)]
+        pub(super) struct Received {
+            pub kind: c_int,
+            /// `struct ipmi_addr`, 40 bytes.
+            pub address: *mut [u64; 5],
+            pub address_length: c_uint,
+            pub id: c_long,
+            pub message: Message,
+        }
+
+        #[cfg(target_pointer_width = "64")]
+        const _: () = assert!(size_of::<Request>() == 40 && size_of::<Received>() == 48);
+
+        nix::ioctl_write_ptr_bad!(
+            send,
+            request_code_read!(b'i', 13, size_of::<Request>()),
+            Request
+        );
+        ioctl_readwrite!(receive, b'i', 11, Received);
+    }
+
+    /// Longest answer that is read, bytes.
+    const ANSWER_MAX: usize = 272;
+
+    /// Sends a request to the BMC (`IPMICTL_SEND_COMMAND`).
+    pub(crate) fn send(
+        device: &impl AsFd,
+        id: i64,
+        net_fn: u8,
+        command: u8,
+        data: &[u8],
+    ) -> io::Result<()> {
+        let address = raw::TO_BMC;
+        let request = raw::Request {
+            address: &raw const address,
+            address_length: u32::try_from(size_of::<raw::SystemAddress>())
+                .map_err(io::Error::other)?,
+            id,
+            message: raw::Message {
+                net_fn,
+                command,
+                length: u16::try_from(data.len()).map_err(io::Error::other)?,
+                // The kernel only reads what is sent.
+                data: data.as_ptr().cast_mut(),
+            },
+        };
+        // SAFETY: the descriptor is open for the call; address and data live as long and have the lengths given, and the kernel
+        // only reads them.
+        unsafe { raw::send(device.as_fd().as_raw_fd(), &raw const request) }?;
+        Ok(())
+    }
+
+    /// The next answer and the identifier of its request (`IPMICTL_RECEIVE_MSG_TRUNC`); `EAGAIN` while there is none.
+    pub(crate) fn receive(device: &impl AsFd) -> io::Result<(i64, Vec<u8>)> {
+        let mut address = [0_u64; 5];
+        let mut data = vec![0_u8; ANSWER_MAX];
+        let mut received = raw::Received {
+            kind: 0,
+            address: &raw mut address,
+            address_length: u32::try_from(size_of_val(&address)).map_err(io::Error::other)?,
+            id: 0,
+            message: raw::Message {
+                net_fn: 0,
+                command: 0,
+                length: u16::try_from(ANSWER_MAX).map_err(io::Error::other)?,
+                data: data.as_mut_ptr(),
+            },
+        };
+        // SAFETY: the descriptor is open for the call; address and data are exclusive, live as long and have the lengths given.
+        unsafe { raw::receive(device.as_fd().as_raw_fd(), &raw mut received) }?;
+        data.truncate(usize::from(received.message.length).min(ANSWER_MAX));
+        Ok((received.id, data))
+    }
+}
+
 // ---- md, software RAID (linux/raid/md_u.h) ----
 pub(crate) mod md {
     //! Starting an array whose members have labels.

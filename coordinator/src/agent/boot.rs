@@ -51,7 +51,7 @@ fn expected(node: &mut Node) -> Option<&mut WorkRecord> {
     let awaits = match work.phase {
         Phase::StartRamdisk => powered,
         Phase::AwaitAgent => true,
-        Phase::Working | Phase::Finish | Phase::Abandon => false,
+        Phase::Between | Phase::Working | Phase::Finish | Phase::Abandon => false,
     };
     (awaits && work.boot.boot_id.is_none()).then_some(work)
 }

@@ -4,7 +4,7 @@ mod accept;
 mod plan;
 pub(super) mod raid;
 
-use ironwright_api::{Blame, Event, Evidence, Failure, Reboot, Report, StepRecord, Work};
+use ironwright_api::{Blame, Event, Evidence, Failure, Reboot, Report, StepRecord};
 
 pub(super) use accept::certificates;
 
@@ -57,11 +57,7 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             let step = cut(step, NAME_MAX);
             started(work, &step);
             let shown = plan::shown(work, &step);
-            match work.order.work {
-                Work::Clean(_) => node.clean_step = shown,
-                Work::Deploy(_) => node.deploy_step = shown,
-                Work::Inspect | Work::Service(_) | Work::Unknown => {}
-            }
+            node.show_step(shown);
             notes.push(format!("step {step} began"));
         }
         Event::StepEnded { step, evidence } => {
@@ -239,12 +235,13 @@ fn cut(text: &str, characters: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ironwright_api::Clean;
+    use ironwright_api::{Clean, Work};
     use jiff::Timestamp;
     use uuid::Uuid;
 
     use super::*;
     use crate::certificate::tests::Agent;
+    use crate::node::ProvisionState;
     use crate::node::tests::working_node;
     use ironwright_api::PlannedStep;
 
@@ -317,6 +314,7 @@ mod tests {
     /// A node whose agent, with this key, carries out a clean order.
     pub(super) fn cleaning_node(agent: &Agent) -> Node {
         let mut node = working_node(Timestamp::UNIX_EPOCH);
+        node.provision_state = ProvisionState::CleanWait;
         let work = node.work.as_mut().unwrap();
         work.order.work = Work::Clean(Clean::default());
         work.boot.boot_id = Some(Uuid::from_u128(3));

@@ -28,8 +28,7 @@ pub async fn show(
             Some(json!({"step": step.step, "evidence": plain(step.evidence.as_ref()?)}))
         })
         .collect();
-    let mut answer =
+    let answer =
         json!({"node_uuid": node.uuid, "evidence": plain(&node.evidence), "in_progress": running});
-    mask(&mut answer);
-    Ok(Json(answer))
+    Ok(Json(mask(&answer)))
 }

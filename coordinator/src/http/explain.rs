@@ -21,7 +21,6 @@ pub async fn show(
     Path(ident): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let node = find(&app, &ident).await?;
-    let mut answer = plain(explain(&node, &app.settings, &app.live));
-    mask(&mut answer);
-    Ok(Json(answer))
+    let answer = plain(explain(&node, &app.settings, &app.live));
+    Ok(Json(mask(&answer)))
 }

@@ -1,4 +1,4 @@
-//! What only some interfaces of a node do: RAID, boot mode, console, indicators, virtual media. A `fake`
+//! What only some interfaces of a node do: RAID, boot mode, console, virtual media. A `fake`
 //! interface records it; every other one answers as a disabled interface does in Ironic. Lists are empty, never an error.
 
 use axum::Json;
@@ -10,10 +10,12 @@ use super::error::ApiError;
 use super::nodes::{find, update};
 use super::request::{Base, Body};
 use super::states::accepted;
+use crate::actions;
 use crate::app::App;
 use crate::node::Node;
 use crate::node::attributes::flag;
 use crate::node::interfaces::class_of;
+use crate::power::Vendor;
 
 /// Ironic's sentence for an interface that does not do `what`.
 #[must_use]
@@ -164,59 +166,18 @@ pub async fn console(
 ///
 /// # Errors
 ///
-/// 400 where the interface cannot, 404.
+/// 400 where the interface cannot, 404, 409 while the machine is driven, 500 when the BMC refuses.
 pub async fn inject_nmi(
     State(app): State<App>,
     Path(ident): Path<String>,
 ) -> Result<StatusCode, ApiError> {
     let node = find(&app, &ident).await?;
-    if class_of(&node, "management") == Some("fake") {
-        return Ok(StatusCode::NO_CONTENT);
+    match class_of(&node, "management") {
+        Some("fake") => {}
+        Some("ipmitool") => drop(actions::vendor(&app, &node, &Vendor::Interrupt).await?),
+        _ => return Err(unsupported(&node, "inject_nmi")),
     }
-    Err(unsupported(&node, "inject_nmi"))
-}
-
-/// `GET …/management/indicators` and `…/indicators/{component}`: no machine here has any that can be told.
-///
-/// # Errors
-///
-/// 404.
-pub async fn indicators(
-    State(app): State<App>,
-    Path(path): Path<Vec<(String, String)>>,
-) -> Result<Json<Value>, ApiError> {
-    find(&app, first(&path)).await?;
-    Ok(Json(json!({"indicators": []})))
-}
-
-fn first(path: &[(String, String)]) -> &str {
-    path.first().map(|part| part.1.as_str()).unwrap_or_default()
-}
-
-/// `GET …/management/indicators/{component}/{indicator}`: there is none.
-///
-/// # Errors
-///
-/// 404.
-pub async fn indicator(
-    State(app): State<App>,
-    Path((ident, component, name)): Path<(String, String, String)>,
-) -> Result<Json<Value>, ApiError> {
-    find(&app, &ident).await?;
-    Err(ApiError::NotFound { what: "Indicator", ident: format!("{name}@{component}") })
-}
-
-/// `PUT …/management/indicators/{component}/{indicator}`.
-///
-/// # Errors
-///
-/// 400: no interface sets them; 404.
-pub async fn set_indicator(
-    State(app): State<App>,
-    Path((ident, _, _)): Path<(String, String, String)>,
-) -> Result<StatusCode, ApiError> {
-    let node = find(&app, &ident).await?;
-    Err(unsupported(&node, "set_indicator_state"))
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// `GET …/bios`.

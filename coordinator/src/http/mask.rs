@@ -1,6 +1,11 @@
 //! Secrets never leave: every answer that carries driver or instance details goes through here.
 
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
+
+use super::representation::plain;
+use crate::node::Object;
 
 /// What stands for a secret.
 pub const MASK: &str = "******";
@@ -29,34 +34,54 @@ const SECRET: [&str; 20] = [
     "nonce",
 ];
 
-/// Replaces every secret inside `value`, at any depth, and passwords inside URLs.
-pub fn mask(value: &mut Value) {
-    match value {
-        Value::Object(object) => {
-            for (key, value) in object.iter_mut() {
-                if is_secret(key) {
-                    *value = Value::from(MASK);
-                } else {
-                    mask(value);
-                }
+/// A value that is written with every secret in it replaced, at any depth, and with passwords inside URLs masked.
+#[derive(Debug, Clone, Copy)]
+pub struct Masked<'a>(pub &'a Value);
+
+/// [`Masked`] for an object, and `also` hides one more key of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct MaskedObject<'a> {
+    /// The object.
+    pub object: &'a Object,
+    /// The further key.
+    pub also: Option<&'static str>,
+}
+
+impl Serialize for Masked<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Object(object) => MaskedObject { object, also: None }.serialize(serializer),
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Masked)),
+            Value::String(text) => match without_password(text) {
+                Some(masked) => serializer.serialize_str(&masked),
+                None => serializer.serialize_str(text),
+            },
+            other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => {
+                other.serialize(serializer)
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(mask),
-        Value::String(text) => {
-            if let Some(masked) = without_password(text) {
-                *text = masked;
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
-/// `instance_info` on the wire: as [`mask`], and the resolved `image_url` (Ironic: it may be a signed URL).
-pub fn mask_instance_info(value: &mut Value) {
-    mask(value);
-    if let Some(url) = value.get_mut("image_url") {
-        *url = Value::from(MASK);
+impl Serialize for MaskedObject<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let hidden = |key: &str| is_secret(key) || self.also == Some(key);
+        let mut map = serializer.serialize_map(Some(self.object.len()))?;
+        for (key, value) in self.object {
+            if hidden(key) {
+                map.serialize_entry(key, MASK)?;
+            } else {
+                map.serialize_entry(key, &Masked(value))?;
+            }
+        }
+        map.end()
     }
+}
+
+/// `value` as [`Masked`] writes it.
+#[must_use]
+pub fn mask(value: &Value) -> Value {
+    plain(Masked(value))
 }
 
 fn is_secret(key: &str) -> bool {
@@ -83,14 +108,13 @@ mod tests {
 
     #[test]
     fn secrets_are_masked_at_any_depth_and_in_any_case() {
-        let mut value = json!({
+        let value = json!({
             "ipmi_address": "192.0.2.1", "ipmi_password": "p", "IPMI_PASSWORD2": "p", "ipmi_hex_kg_key": "00",
             "nested": [{"agent_secret_token": {"a": 1}}, {"keep": 1}],
             "configdrive": {"user_data": "#!/bin/sh"},
         });
-        mask(&mut value);
         assert_eq!(
-            value,
+            mask(&value),
             json!({
                 "ipmi_address": "192.0.2.1", "ipmi_password": MASK, "IPMI_PASSWORD2": MASK, "ipmi_hex_kg_key": MASK,
                 "nested": [{"agent_secret_token": MASK}, {"keep": 1}],
@@ -114,8 +138,9 @@ mod tests {
 
     #[test]
     fn the_resolved_image_url_is_masked_and_the_source_is_not() {
-        let mut value = json!({"image_source": "http://h/x", "image_url": "http://h/x?sig=1"});
-        mask_instance_info(&mut value);
-        assert_eq!(value, json!({"image_source": "http://h/x", "image_url": MASK}));
+        let value = json!({"image_source": "http://h/x", "image_url": "http://h/x?sig=1"});
+        let object = value.as_object().unwrap();
+        let shown = plain(MaskedObject { object, also: Some("image_url") });
+        assert_eq!(shown, json!({"image_source": "http://h/x", "image_url": MASK}));
     }
 }

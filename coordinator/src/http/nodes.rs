@@ -2,6 +2,7 @@
 
 mod list;
 mod relations;
+mod shelf;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -14,6 +15,7 @@ use uuid::Uuid;
 pub(super) use list::PARAMETERS;
 pub use list::{descending, detailed, limit, of_chassis, plain};
 pub use relations::children;
+pub use shelf::Shelf;
 
 use relations::{enabled, referring};
 
@@ -128,6 +130,12 @@ fn created(body: &Value, version: Version, now: Timestamp) -> Result<Node, ApiEr
     if problems.is_empty() { Ok(node) } else { Err(ApiError::problems(&problems)) }
 }
 
+/// The fields that a new node may have.
+pub(super) fn creatable() -> impl Iterator<Item = &'static str> {
+    let known = fields::NODE.iter().map(|field| field.0);
+    known.filter(|name| may_create(name))
+}
+
 fn may_create(key: &str) -> bool {
     let interface = key.strip_suffix("_interface").is_some_and(|kind| KINDS.contains(&kind));
     interface || CREATE.contains(&key)
@@ -240,7 +248,7 @@ pub async fn delete(
     let node = find(&app, &ident).await?;
     refuse_delete(&node)?;
     let children = NodeFilter { children: Children::Of(node.uuid), ..NodeFilter::default() };
-    if !app.store.node_summaries(&children).await?.is_empty() {
+    if !app.store.node_stamps(&children).await?.is_empty() {
         return Err(ApiError::Conflict(format!(
             "Can not delete node \"{}\": it is the parent_node of others. Delete them first.",
             node.uuid

@@ -111,7 +111,16 @@ fn body(input: Input) -> Option<(Value, bool)> {
         Input::Optional => Some((json!({"type": "object"}), false)),
         Input::Patch => Some((json!({"$ref": "#/components/schemas/Patch"}), true)),
         Input::Record(resource) => Some((record(resource), true)),
+        Input::Node => Some((answer::new_node(), true)),
+        Input::Port => Some((answer::new_port(), true)),
+        Input::Members(members) => Some((object_of(members), true)),
     }
+}
+
+fn object_of(members: &[(&str, &str)]) -> Value {
+    let of = |(name, kind): &(&str, &str)| ((*name).to_owned(), json!({"type": kind}));
+    let properties: Map<String, Value> = members.iter().map(of).collect();
+    json!({"type": "object", "properties": properties, "additionalProperties": false})
 }
 
 fn record(resource: &Resource) -> Value {

@@ -48,8 +48,7 @@ fn shown(app: &App, node: &Node) -> Value {
         describe(&mut answer, work);
         answer["progress"] = plain(latest.as_ref().or(work.progress.as_ref()));
     }
-    mask(&mut answer);
-    answer
+    mask(&answer)
 }
 
 fn describe(answer: &mut Value, work: &WorkRecord) {

@@ -1,13 +1,14 @@
 //! Records as Ironic's clients read them.
 
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::fields::{self, Field};
-use super::mask::{mask, mask_instance_info, without_password};
+use super::mask::{MaskedObject, without_password};
 use super::version::Version;
 use crate::node::interfaces::hardware_type;
-use crate::node::{Node, Object, Port, ProvisionState};
-use crate::store::NodeSummary;
+use crate::node::{Node, Port, ProvisionState};
 
 /// How a record is shown to one request.
 #[derive(Debug, Clone, Copy)]
@@ -27,19 +28,36 @@ impl Shape<'_> {
         self.version.0 >= field.1
             && self.fields.is_none_or(|fields| fields.iter().any(|name| name == field.0))
     }
-
-    fn links(&self, path: &str) -> Value {
-        links(self.base, path)
-    }
 }
 
 /// Ironic's pair of links to a record; the bookmark has no version in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Links<'a> {
+    /// `http://host:port` of this API.
+    pub base: &'a str,
+    /// Below `/v1/`.
+    pub path: &'a str,
+}
+
+#[derive(Serialize)]
+struct Link {
+    href: String,
+    rel: &'static str,
+}
+
+impl Serialize for Links<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { base, path } = self;
+        let own = Link { href: format!("{base}/v1/{path}"), rel: "self" };
+        let bookmark = Link { href: format!("{base}/{path}"), rel: "bookmark" };
+        [own, bookmark].serialize(serializer)
+    }
+}
+
+/// [`Links`] as a value.
 #[must_use]
 pub fn links(base: &str, path: &str) -> Value {
-    json!([
-        {"href": format!("{base}/v1/{path}"), "rel": "self"},
-        {"href": format!("{base}/{path}"), "rel": "bookmark"},
-    ])
+    plain(Links { base, path })
 }
 
 /// A time as Ironic writes it: microseconds and a numeric zone.
@@ -49,112 +67,121 @@ pub fn time(at: jiff::Timestamp) -> String {
 }
 
 /// A serialisable value of ours (states and the like) as JSON.
-pub fn plain(value: impl serde::Serialize) -> Value {
+pub fn plain(value: impl Serialize) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 
 /// A node.
 #[must_use]
 pub fn node(node: &Node, shape: &Shape<'_>) -> Value {
-    let mut shown = Map::new();
-    for field in fields::NODE.iter().filter(|field| shape.wants(field)) {
-        shown.insert(field.0.to_owned(), node_field(node, field.0, shape));
-    }
-    let path = format!("nodes/{}", node.uuid);
-    shown.insert("links".to_owned(), shape.links(&path));
-    if shape.fields.is_none() {
-        for (name, since) in [("ports", 1), ("states", 14), ("portgroups", 24), ("volume", 32)] {
-            if shape.version.0 >= since {
-                shown.insert(name.to_owned(), shape.links(&format!("{path}/{name}")));
+    plain(Shown { node, shape })
+}
+
+/// A node as it is written into a list: straight from the record, without a tree of values in between.
+#[derive(Debug, Clone, Copy)]
+pub struct Shown<'a> {
+    /// The record.
+    pub node: &'a Node,
+    /// How it is shown.
+    pub shape: &'a Shape<'a>,
+}
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { node, shape } = *self;
+        let mut map = serializer.serialize_map(None)?;
+        for field in fields::NODE.iter().filter(|field| shape.wants(field)) {
+            node_field(&mut map, node, field.0, shape)?;
+        }
+        let base = shape.base;
+        let path = format!("nodes/{}", node.uuid);
+        map.serialize_entry("links", &Links { base, path: &path })?;
+        if shape.fields.is_none() {
+            for (name, since) in [("ports", 1), ("states", 14), ("portgroups", 24), ("volume", 32)]
+            {
+                if shape.version.0 >= since {
+                    let path = format!("{path}/{name}");
+                    map.serialize_entry(name, &Links { base, path: &path })?;
+                }
             }
         }
+        map.end()
     }
-    Value::Object(shown)
 }
 
-/// One line of a plain list of nodes.
+/// The wire text of a provision state at `version`: states that older versions do not know, in the words those have.
 #[must_use]
-pub fn summary(summary: &NodeSummary, shape: &Shape<'_>) -> Value {
-    let mut shown = Map::new();
-    for field in fields::NODE.iter().filter(|field| shape.wants(field)) {
-        let value = match field.0 {
-            "uuid" => plain(summary.uuid),
-            "name" => plain(&summary.name),
-            "instance_uuid" => plain(summary.instance_uuid),
-            "power_state" => plain(&summary.power_state),
-            "provision_state" => {
-                old_state(Value::from(summary.provision_state.as_str()), shape.version)
-            }
-            "maintenance" => Value::from(summary.maintenance),
-            _ => continue,
-        };
-        shown.insert(field.0.to_owned(), value);
+pub fn provision_state(state: ProvisionState, version: Version) -> Option<&'static str> {
+    if state == ProvisionState::Available && version.0 < 2 {
+        return None;
     }
-    shown.insert("links".to_owned(), shape.links(&format!("nodes/{}", summary.uuid)));
-    Value::Object(shown)
-}
-
-/// States that older versions do not know, in the words those versions have.
-fn old_state(state: Value, version: Version) -> Value {
-    match state.as_str() {
-        Some("available") if version.0 < 2 => Value::Null,
-        Some("inspect wait") if version.0 < 39 => Value::from("inspecting"),
-        _ => state,
+    if state == ProvisionState::InspectWait && version.0 < 39 {
+        return Some(ProvisionState::Inspecting.text());
     }
+    Some(state.text())
 }
 
-/// The wire text of a provision state at `version`.
-#[must_use]
-pub fn provision_state(state: ProvisionState, version: Version) -> Value {
-    old_state(plain(state), version)
-}
-
-fn node_field(node: &Node, name: &str, shape: &Shape<'_>) -> Value {
+fn node_field<M: SerializeMap>(
+    map: &mut M,
+    node: &Node,
+    name: &'static str,
+    shape: &Shape<'_>,
+) -> Result<(), M::Error> {
     if let Some(kind) = name.strip_suffix("_interface") {
-        return interface(node, name, kind);
+        return map.serialize_entry(name, &interface(node, name, kind));
     }
+    let masked = |object| MaskedObject { object, also: None };
     match name {
-        "uuid" => plain(node.uuid),
-        "created_at" => Value::from(time(node.created_at)),
-        "updated_at" => node.updated_at.map(time).into(),
-        "name" => plain(&node.name),
-        "driver" => Value::from(node.driver.as_str()),
-        "driver_info" => masked(&node.driver_info),
-        "driver_internal_info" => masked(&node.driver_internal_info),
-        "properties" => plain(&node.properties),
-        "extra" => plain(&node.extra),
+        "uuid" => map.serialize_entry(name, &node.uuid),
+        "created_at" => map.serialize_entry(name, &time(node.created_at)),
+        "updated_at" => map.serialize_entry(name, &node.updated_at.map(time)),
+        "name" => map.serialize_entry(name, &node.name),
+        "driver" => map.serialize_entry(name, &node.driver),
+        "driver_info" => map.serialize_entry(name, &masked(&node.driver_info)),
+        "driver_internal_info" => map.serialize_entry(name, &masked(&node.driver_internal_info)),
+        "properties" => map.serialize_entry(name, &node.properties),
+        "extra" => map.serialize_entry(name, &node.extra),
+        // Ironic: the resolved URL may be a signed one.
         "instance_info" => {
-            let mut value = plain(&node.instance_info);
-            mask_instance_info(&mut value);
-            value
+            let shown = MaskedObject { object: &node.instance_info, also: Some("image_url") };
+            map.serialize_entry(name, &shown)
         }
-        "instance_uuid" => plain(node.instance_uuid),
-        "automated_clean" => plain(node.automated_clean),
-        "resource_class" => plain(&node.resource_class),
-        "conductor" => Value::from(shape.conductor),
-        "provision_state" => provision_state(node.provision_state, shape.version),
-        "clean_step" => masked(&node.clean_step),
-        "deploy_step" => masked(&node.deploy_step),
-        _ => status_field(node, name),
+        "instance_uuid" => map.serialize_entry(name, &node.instance_uuid),
+        "automated_clean" => map.serialize_entry(name, &node.automated_clean),
+        "resource_class" => map.serialize_entry(name, &node.resource_class),
+        "conductor" => map.serialize_entry(name, shape.conductor),
+        "provision_state" => {
+            map.serialize_entry(name, &provision_state(node.provision_state, shape.version))
+        }
+        "clean_step" => map.serialize_entry(name, &masked(&node.clean_step)),
+        "deploy_step" => map.serialize_entry(name, &masked(&node.deploy_step)),
+        _ => status_field(map, node, name),
     }
 }
 
 /// The fields that say how the node is.
-fn status_field(node: &Node, name: &str) -> Value {
+fn status_field<M: SerializeMap>(
+    map: &mut M,
+    node: &Node,
+    name: &'static str,
+) -> Result<(), M::Error> {
     match name {
-        "target_provision_state" => plain(node.target_provision_state),
-        "provision_updated_at" => node.provision_updated_at.map(time).into(),
-        "power_state" => plain(node.power_state),
-        "target_power_state" => plain(node.target_power_state),
-        "last_error" => node.last_error.as_deref().map(masked_text).into(),
-        "maintenance" => Value::from(node.maintenance),
-        "maintenance_reason" => plain(&node.maintenance_reason),
-        "fault" => plain(&node.fault),
-        "protected" => Value::from(node.protected),
-        "protected_reason" => plain(&node.protected_reason),
-        "retired" => Value::from(node.retired),
-        "retired_reason" => plain(&node.retired_reason),
-        _ => node.other.get(name).cloned().unwrap_or_else(|| default_of(name)),
+        "target_provision_state" => map.serialize_entry(name, &node.target_provision_state),
+        "provision_updated_at" => map.serialize_entry(name, &node.provision_updated_at.map(time)),
+        "power_state" => map.serialize_entry(name, &node.power_state),
+        "target_power_state" => map.serialize_entry(name, &node.target_power_state),
+        "last_error" => map.serialize_entry(name, &node.last_error.as_deref().map(masked_text)),
+        "maintenance" => map.serialize_entry(name, &node.maintenance),
+        "maintenance_reason" => map.serialize_entry(name, &node.maintenance_reason),
+        "fault" => map.serialize_entry(name, &node.fault),
+        "protected" => map.serialize_entry(name, &node.protected),
+        "protected_reason" => map.serialize_entry(name, &node.protected_reason),
+        "retired" => map.serialize_entry(name, &node.retired),
+        "retired_reason" => map.serialize_entry(name, &node.retired_reason),
+        _ => match node.other.get(name) {
+            Some(value) => map.serialize_entry(name, value),
+            None => map.serialize_entry(name, &default_of(name)),
+        },
     }
 }
 
@@ -169,17 +196,9 @@ fn default_of(name: &str) -> Value {
     }
 }
 
-fn interface(node: &Node, field: &str, kind: &str) -> Value {
-    match node.other.get(field) {
-        Some(value) if !value.is_null() => value.clone(),
-        _ => hardware_type(&node.driver).and_then(|hardware| hardware.default_class(kind)).into(),
-    }
-}
-
-fn masked(object: &Object) -> Value {
-    let mut value = plain(object);
-    mask(&mut value);
-    value
+fn interface<'a>(node: &'a Node, field: &str, kind: &str) -> Option<&'a str> {
+    let chosen = node.other.get(field).and_then(Value::as_str);
+    chosen.or_else(|| hardware_type(&node.driver)?.default_class(kind))
 }
 
 /// Passwords inside URLs of a sentence, masked word by word.
@@ -197,7 +216,7 @@ pub fn port(port: &Port, shape: &Shape<'_>) -> Value {
     for field in fields::PORT.iter().filter(|field| shape.wants(field)) {
         shown.insert(field.0.to_owned(), port_field(port, field.0));
     }
-    shown.insert("links".to_owned(), shape.links(&format!("ports/{}", port.uuid)));
+    shown.insert("links".to_owned(), links(shape.base, &format!("ports/{}", port.uuid)));
     Value::Object(shown)
 }
 
@@ -256,10 +275,10 @@ mod tests {
     #[test]
     fn states_newer_than_the_version_are_shown_in_its_words() {
         for (state, version, expected) in [
-            (ProvisionState::Available, 1, Value::Null),
-            (ProvisionState::Available, 2, json!("available")),
-            (ProvisionState::InspectWait, 38, json!("inspecting")),
-            (ProvisionState::InspectWait, 39, json!("inspect wait")),
+            (ProvisionState::Available, 1, None),
+            (ProvisionState::Available, 2, Some("available")),
+            (ProvisionState::InspectWait, 38, Some("inspecting")),
+            (ProvisionState::InspectWait, 39, Some("inspect wait")),
         ] {
             assert_eq!(provision_state(state, Version(version)), expected);
         }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::body::to_bytes;
+use axum::body::{Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{CONTENT_LENGTH, HOST};
 use axum::http::request::Parts;
@@ -163,6 +163,18 @@ fn depth(bytes: &[u8]) -> usize {
     deepest
 }
 
+/// The whole body, if it is not longer than `limit` bytes and there in time.
+async fn arrived(
+    body: axum::body::Body,
+    limit: usize,
+    patience: Duration,
+) -> Result<Bytes, ApiError> {
+    tokio::time::timeout(patience, to_bytes(body, limit))
+        .await
+        .map_err(|_| ApiError::TooSlow(patience.as_secs()))?
+        .map_err(|_| ApiError::BodyTooLarge(limit))
+}
+
 /// A JSON body of at most `KIB` KiB; an empty one is null.
 #[derive(Debug, Clone)]
 pub struct Body<const KIB: usize = 1024>(pub Value);
@@ -179,10 +191,7 @@ impl<S: Sync, const KIB: usize> FromRequest<S> for Body<KIB> {
         {
             return Err(ApiError::BodyTooLarge(limit));
         }
-        let bytes = tokio::time::timeout(PATIENCE, to_bytes(request.into_body(), limit))
-            .await
-            .map_err(|_| ApiError::TooSlow(PATIENCE.as_secs()))?
-            .map_err(|_| ApiError::BodyTooLarge(limit))?;
+        let bytes = arrived(request.into_body(), limit, PATIENCE).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Self(Value::Null));
         }
@@ -209,6 +218,18 @@ mod tests {
 
     fn query(pairs: &[(&str, &str)]) -> Query {
         Query { pairs: pairs.iter().map(|pair| (pair.0.to_owned(), pair.1.to_owned())).collect() }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_ends_its_body_is_told_so() {
+        use axum::response::IntoResponse as _;
+        use futures_util::StreamExt as _;
+
+        let begun = futures_util::stream::iter([Ok::<_, std::io::Error>("{\"driver\": ")]);
+        let endless = axum::body::Body::from_stream(begun.chain(futures_util::stream::pending()));
+        let slow = arrived(endless, 1 << 20, Duration::from_millis(20)).await.unwrap_err();
+        assert!(slow.to_string().contains("did not arrive within"), "{slow}");
+        assert_eq!(slow.into_response().status(), 408);
     }
 
     #[test]

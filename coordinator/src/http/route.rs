@@ -26,6 +26,12 @@ pub enum Input {
     Patch,
     /// A new record.
     Record(&'static Resource),
+    /// A new node.
+    Node,
+    /// A new port.
+    Port,
+    /// An object with these members and no others, each with its JSON type.
+    Members(&'static [(&'static str, &'static str)]),
 }
 
 /// What the body of a successful answer is.

@@ -7,8 +7,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 
-pub(super) use provision::one_step;
 pub use provision::provision;
+pub(super) use provision::{deploy_step, one_step};
 
 use super::error::ApiError;
 use super::fields::{NODE, visible};
@@ -19,6 +19,18 @@ use super::version::Version;
 use crate::actions;
 use crate::app::App;
 use crate::node::{Node, PowerTarget};
+
+/// The members of the body of `PUT …/states/provision`, with their JSON types.
+pub(super) const PROVISION: [(&str, &str); 8] = [
+    ("target", "string"),
+    ("configdrive", "object"),
+    ("clean_steps", "array"),
+    ("deploy_steps", "array"),
+    ("service_steps", "array"),
+    ("rescue_password", "string"),
+    ("disable_ramdisk", "boolean"),
+    ("runbook", "string"),
+];
 
 /// What `GET …/states` shows of a node.
 const SHOWN: [&str; 11] = [
@@ -66,17 +78,21 @@ pub async fn power(
     Path(ident): Path<String>,
     Body(body): Body,
 ) -> Result<(StatusCode, HeaderMap), ApiError> {
-    let target = power_target(&body, version)?;
+    let (target, timeout_s) = power_target(&body, version)?;
     let node = find(&app, &ident).await?;
     let off = matches!(target, PowerTarget::Off | PowerTarget::SoftOff);
     if off && node.other.get("disable_power_off") == Some(&Value::Bool(true)) {
         return Err(ApiError::Conflict(format!("Power off is disabled for node {}.", node.uuid)));
     }
-    actions::power(&app, &ident, target).await?;
+    actions::power(&app, &ident, target, timeout_s).await?;
     Ok(accepted(&base, &node))
 }
 
-fn power_target(body: &Value, version: Version) -> Result<PowerTarget, ApiError> {
+/// Longest that a power change may be waited for, seconds: an hour. A BMC's line is taken meanwhile.
+const TIMEOUT_MAX_S: u64 = 3600;
+
+/// The target of a body and the seconds that reaching it may take.
+fn power_target(body: &Value, version: Version) -> Result<(PowerTarget, Option<u64>), ApiError> {
     let unknown: Vec<&String> = body
         .as_object()
         .into_iter()
@@ -103,12 +119,14 @@ fn power_target(body: &Value, version: Version) -> Result<PowerTarget, ApiError>
             "Soft power actions and timeouts need at least version 1.27.".into(),
         ));
     }
-    if timeout.is_some() {
-        return Err(ApiError::Invalid(
-            "A timeout of its own for a power action is not supported; the setting ipmi.power_state_change_timeout counts.".into(),
-        ));
-    }
-    Ok(target)
+    let timeout_s = timeout.map(|timeout| {
+        timeout.as_u64().filter(|seconds| (1..=TIMEOUT_MAX_S).contains(seconds)).ok_or_else(|| {
+            let problem =
+                format!("Invalid timeout {timeout}: must be 1 to {TIMEOUT_MAX_S} seconds.");
+            ApiError::Invalid(problem)
+        })
+    });
+    Ok((target, timeout_s.transpose()?))
 }
 
 /// 202 with the place to look at.
@@ -134,7 +152,11 @@ mod tests {
             (json!({"target": "soft power off"}), 26, false),
             (json!({"target": "soft power off"}), 27, true),
             (json!({"target": "soft rebooting", "timeout": null}), 27, true),
-            (json!({"target": "power on", "timeout": 5}), 27, false),
+            (json!({"target": "power on", "timeout": 5}), 27, true),
+            (json!({"target": "power on", "timeout": 5}), 26, false),
+            (json!({"target": "power on", "timeout": 0}), 27, false),
+            (json!({"target": "power on", "timeout": "5"}), 27, false),
+            (json!({"target": "power on", "timeout": 3601}), 27, false),
             (json!({"target": "on"}), 110, false),
             (json!({"target": "power on", "x": 1}), 110, false),
             (json!({}), 110, false),

@@ -7,9 +7,9 @@ use super::records::{self, Ask, Resource};
 use super::request::Body;
 use super::route::{Input, Output, Route, delete, get, patch, post, put};
 use super::{
-    allocations, certificates, conductors, drivers, evidence, explain, history, interfaces,
-    inventory, maintenance, management, nodes, plan, ports, progress, root, shards, states, traits,
-    validate, vendor, vifs,
+    allocations, certificates, conductors, drivers, evidence, explain, history, indicators,
+    interfaces, inventory, maintenance, management, nodes, plan, ports, progress, root, shards,
+    states, traits, validate, vendor, vifs,
 };
 use crate::app::App;
 use crate::store::RecordKind;
@@ -44,7 +44,7 @@ fn node_routes() -> Vec<Route> {
     let lists = &nodes::PARAMETERS;
     vec![
         get("/v1/nodes", 1, "list nodes", nodes::plain).asks(lists).gives(Output::Nodes),
-        post("/v1/nodes", 1, "enrol a node", nodes::create).gives(Output::Node),
+        post("/v1/nodes", 1, "enrol a node", nodes::create).takes(Input::Node).gives(Output::Node),
         get("/v1/nodes/detail", 1, "list whole nodes", nodes::detailed)
             .asks(lists)
             .gives(Output::Nodes),
@@ -68,8 +68,10 @@ fn state_routes() -> Vec<Route> {
     let at = |path: &str| format!("/v1/nodes/{{node}}/{path}");
     vec![
         get(at("states"), 1, "show a node's states", states::show),
-        put(at("states/power"), 1, "change the power", states::power),
-        put(at("states/provision"), 1, "ask for a provision state", states::provision),
+        put(at("states/power"), 1, "change the power", states::power)
+            .takes(Input::Members(&[("target", "string"), ("timeout", "integer")])),
+        put(at("states/provision"), 1, "ask for a provision state", states::provision)
+            .takes(Input::Members(&states::PROVISION)),
         put(at("states/raid"), 12, "set the wanted RAID", interfaces::raid).answers(204),
         put(at("states/boot_mode"), 76, "change the boot mode", interfaces::boot_mode),
         put(at("states/secure_boot"), 76, "switch Secure Boot", interfaces::secure_boot),
@@ -77,29 +79,37 @@ fn state_routes() -> Vec<Route> {
         put(at("states/console"), 1, "switch the console", interfaces::set_console),
         get(at("management/boot_device"), 1, "read the boot device", management::boot_device),
         put(at("management/boot_device"), 1, "set the boot device", management::set_boot_device)
+            .takes(Input::Members(&[("boot_device", "string"), ("persistent", "boolean")]))
             .answers(204),
         get(at("management/boot_device/supported"), 1, "list boot devices", management::supported),
         put(at("management/inject_nmi"), 29, "interrupt the machine", interfaces::inject_nmi)
             .answers(204)
             .takes(Input::Optional),
-        get(at("management/indicators"), 63, "list indicators", interfaces::indicators),
+        get(at("management/indicators"), 63, "list indicators", indicators::list),
         get(
             at("management/indicators/{component}"),
             63,
-            "list a component's indicators",
-            interfaces::indicators,
+            "list a component's indicators, or read one",
+            indicators::of_component,
         ),
+        put(
+            at("management/indicators/{component}"),
+            63,
+            "set an indicator",
+            indicators::set_unique,
+        )
+        .answers(204),
         get(
             at("management/indicators/{component}/{indicator}"),
             63,
             "read an indicator",
-            interfaces::indicator,
+            indicators::show,
         ),
         put(
             at("management/indicators/{component}/{indicator}"),
             63,
             "set an indicator",
-            interfaces::set_indicator,
+            indicators::set,
         )
         .answers(204),
     ]
@@ -184,7 +194,7 @@ fn other_routes() -> Vec<Route> {
         get("/v1/ports", 1, "list ports", ports::list)
             .asks(&ports::PARAMETERS)
             .gives(Output::Ports),
-        post("/v1/ports", 1, "add a port", ports::create).gives(Output::Port),
+        post("/v1/ports", 1, "add a port", ports::create).takes(Input::Port).gives(Output::Port),
         get("/v1/ports/detail", 1, "list whole ports", ports::detailed)
             .asks(&ports::PARAMETERS)
             .gives(Output::Ports),

@@ -36,6 +36,7 @@ pub fn blank(uuid: Uuid, state: ProvisionState, now: Timestamp) -> Node {
         power_state: None,
         target_power_state: None,
         power_request: None,
+        power_timeout: None,
         last_error: None,
         maintenance: false,
         maintenance_reason: None,

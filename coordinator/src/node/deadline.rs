@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::program::{Own, Part};
 use super::{Node, Phase, ProvisionState, WorkRecord};
 use crate::app::Pulse;
 use crate::settings::Settings;
@@ -15,8 +16,15 @@ const AT_ONCE: Timestamp = Timestamp::UNIX_EPOCH;
 /// deadline when the reconciler looks.
 #[must_use]
 pub fn due(node: &Node, settings: &Settings) -> Option<Timestamp> {
-    if node.power_request.is_some() || node.provision_state.is_busy() {
-        return Some(AT_ONCE);
+    let between = node.work.as_ref().filter(|work| work.phase == Phase::Between);
+    match between {
+        Some(work) if node.power_request.is_none() && !node.provision_state.is_held() => {
+            return Some(next_part_at(work));
+        }
+        _ if node.power_request.is_some() || node.provision_state.is_busy() => {
+            return Some(AT_ONCE);
+        }
+        Some(_) | None => {}
     }
     if node.provision_state.is_held() {
         let since = node.provision_updated_at.unwrap_or(AT_ONCE);
@@ -28,11 +36,21 @@ pub fn due(node: &Node, settings: &Settings) -> Option<Timestamp> {
     };
     match work.phase {
         Phase::StartRamdisk | Phase::Finish => Some(AT_ONCE),
+        Phase::Between => Some(next_part_at(work)),
         Phase::Abandon => Some(abandon_at(work)),
         Phase::Working if work.outcome.is_some() => Some(AT_ONCE),
         Phase::AwaitAgent | Phase::Working => {
             Some(waiting(node, work, settings, None, Timestamp::MIN).until)
         }
+    }
+}
+
+/// When the next part of the work is to be begun: at once, or, where it is a `wait`, ended.
+#[must_use]
+pub fn next_part_at(work: &WorkRecord) -> Timestamp {
+    match work.later.first() {
+        Some(Part::Own(Own::Wait(seconds))) => wait(For::NextHeartbeat, work.since, *seconds).until,
+        Some(_) | None => AT_ONCE,
     }
 }
 

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::deadline::{self, For};
+use super::program::{Own, Part};
 use super::{Node, Phase, ProvisionState, WorkRecord};
 use crate::app::{Live, Pulse};
 use crate::settings::Settings;
@@ -44,16 +45,18 @@ pub fn explain(node: &Node, settings: &Settings, live: &Live) -> Explanation {
         what_to_do: what_to_do(node),
     };
     match &node.work {
-        Some(work) => wait(&mut explanation, node, work, settings, pulse.as_ref(), live.started()),
+        Some(work) if !node.provision_state.is_held() => {
+            wait(&mut explanation, node, work, settings, pulse.as_ref(), live.started());
+        }
         None if node.provision_state.is_busy() => {
             explanation.waits_for = Some("the BMC".to_owned());
         }
-        None if node.provision_state.is_held() => {
+        _ if node.provision_state.is_held() => {
             explanation.waits_for = Some("an operator".to_owned());
             explanation.deadline = deadline::due(node, settings);
             explanation.then = Some("the work is given up".to_owned());
         }
-        None => {}
+        Some(_) | None => {}
     }
     explanation
 }
@@ -69,6 +72,11 @@ fn wait(
     explanation.since = Some(work.since);
     let waits_for = match work.phase {
         Phase::StartRamdisk => "the BMC to start the machine from the network",
+        Phase::Between if matches!(work.later.first(), Some(Part::Own(Own::Wait(_)))) => {
+            explanation.deadline = Some(deadline::next_part_at(work));
+            "the end of a wait step"
+        }
+        Phase::Between => "the next part of the work",
         Phase::Finish => "the BMC to start the machine from its disk or to power it off",
         Phase::Abandon => "the BMC to power the machine off",
         Phase::AwaitAgent | Phase::Working => {

@@ -46,6 +46,8 @@ pub enum Effect {
     TearDown,
     /// Set maintenance and the fault `clean failure` if a clean step had begun.
     MarkCleanFailure,
+    /// Set maintenance and the fault `service failure` if a service step had begun.
+    MarkServiceFailure,
 }
 
 /// Where a transition leads.
@@ -99,7 +101,7 @@ impl Refused {
 #[rustfmt::skip]
 #[expect(clippy::too_many_lines, reason = "one table, one row a line")]
 pub fn next(state: ProvisionState, event: Event) -> Result<Transition, Refused> {
-    use Effect::{AbandonWork, BootRamdisk, FinishWork, ForgetWork, LeaveRescue, MarkCleanFailure, OrderClean, OrderDeploy, OrderInspect, OrderRescue, OrderService, ReadPower, TearDown};
+    use Effect::{AbandonWork, BootRamdisk, FinishWork, ForgetWork, LeaveRescue, MarkCleanFailure, MarkServiceFailure, OrderClean, OrderDeploy, OrderInspect, OrderRescue, OrderService, ReadPower, TearDown};
     use Event::{AgentDone, Asked, BootAgain, Cleaned, CleanedManually, CleaningSkipped, Done, Failed, Held, Waiting};
     use ProvisionState::{Active, AdoptFailed, Adopting, Available, CleanFailed, CleanHold, CleanWait, Cleaning, Deleting, DeployFailed, DeployHold, Deploying, Enroll, Error, InspectFailed, InspectWait, Inspecting, Manageable, Rescue, RescueFailed, RescueWait, Rescuing, ServiceFailed, ServiceHold, ServiceWait, Servicing, UnrescueFailed, Unrescuing, Verifying, WaitCallBack};
     use Target::{Clear, Keep, Set};
@@ -162,7 +164,7 @@ pub fn next(state: ProvisionState, event: Event) -> Result<Transition, Refused> 
         (Servicing | ServiceWait, Held)                            => (ServiceHold, Keep, &[]),
         (ServiceHold, Asked(Verb::Unhold))                         => (ServiceWait, Keep, &[]),
         (Servicing, Done)                                          => (Active, Clear, &[ForgetWork]),
-        (Servicing | ServiceWait | ServiceHold, Failed)            => (ServiceFailed, Keep, &[AbandonWork]),
+        (Servicing | ServiceWait | ServiceHold, Failed)            => (ServiceFailed, Keep, &[MarkServiceFailure, AbandonWork]),
         (ServiceWait | ServiceHold, Asked(Verb::Abort))            => (ServiceFailed, Keep, &[AbandonWork]),
         (ServiceFailed, Asked(Verb::Abort))                        => (Active, Clear, &[ForgetWork]),
         // Back to the operator, or back to the pool

@@ -2,7 +2,7 @@
 
 use ironwright_api::{
     Automated, Clean, CleanStep, Deploy, EraseSettings, Image, NodeRaid, Order, PluginBundle,
-    ReadbackMode, Work,
+    ReadbackMode, Service, Work,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -22,34 +22,41 @@ pub enum OrderError {
     Readback(String),
 }
 
-/// The deploy order for a node, without its secrets: config drive and image access stay in the node and are added when the
+/// What deploys a node, without its secrets: config drive and image access stay in the node and are added when the
 /// order is sent.
 ///
 /// # Errors
 ///
 /// [`OrderError`], naming the key.
-pub fn deploy(node: &Node) -> Result<Order, OrderError> {
+pub fn deploy(
+    node: &Node,
+    settings: &CleanSettings,
+    plugins: Vec<PluginBundle>,
+) -> Result<Deploy, OrderError> {
     let image = validate::image(node).map_err(OrderError::Image)?;
-    let hints =
-        node.instance_info.get("root_device").or_else(|| node.properties.get("root_device"));
-    let deploy = Deploy {
+    Ok(Deploy {
         image: Image { access: None, ..image },
-        root_device: hints.cloned().unwrap_or(Value::Null),
+        root_device: root_device(node),
         configdrive: Value::Null,
         readback: readback(node)?,
         node_name: node.name.clone().unwrap_or_default(),
         node_uuid: node.uuid,
         steps: Vec::new(),
-        erase: EraseSettings::default(),
-        plugins: Vec::new(),
-    };
-    Ok(order(Work::Deploy(Box::new(deploy))))
+        erase: erase(node, settings),
+        plugins,
+    })
 }
 
-/// The order of an automated cleaning: the agent's catalogue with the settings' priorities. `steps` is for agents before
-/// catalogues: they know the metadata erase only.
+fn root_device(node: &Node) -> Value {
+    let hints =
+        node.instance_info.get("root_device").or_else(|| node.properties.get("root_device"));
+    hints.cloned().unwrap_or(Value::Null)
+}
+
+/// An automated cleaning: the agent's catalogue with the settings' priorities. `steps` is for agents before catalogues: they
+/// know the metadata erase only.
 #[must_use]
-pub fn automated_clean(node: &Node, settings: &CleanSettings, plugins: Vec<PluginBundle>) -> Order {
+pub fn automated_clean(node: &Node, settings: &CleanSettings, plugins: Vec<PluginBundle>) -> Work {
     let metadata = CleanStep {
         interface: "deploy".to_owned(),
         step: "erase_devices_metadata".to_owned(),
@@ -59,18 +66,35 @@ pub fn automated_clean(node: &Node, settings: &CleanSettings, plugins: Vec<Plugi
     rebuild_arrays(node, &mut automated);
     let automated = Some(automated);
     let erase = erase(node, settings);
-    order(Work::Clean(Clean { steps: vec![metadata], automated, erase, plugins }))
+    Work::Clean(Clean { steps: vec![metadata], automated, erase, plugins })
 }
 
-/// The order of a cleaning with these steps.
-#[must_use]
+/// A cleaning with the steps that are handed to it.
 pub fn clean(
     node: &Node,
-    steps: Vec<CleanStep>,
     settings: &CleanSettings,
-    plugins: Vec<PluginBundle>,
-) -> Order {
-    order(Work::Clean(Clean { steps, automated: None, erase: erase(node, settings), plugins }))
+    plugins: &[PluginBundle],
+) -> impl Fn(Vec<CleanStep>) -> Work + use<> {
+    let (erase, plugins) = (erase(node, settings), plugins.to_vec());
+    move |steps| {
+        let (erase, plugins) = (erase.clone(), plugins.clone());
+        Work::Clean(Clean { steps, automated: None, erase, plugins })
+    }
+}
+
+/// A service with the steps that are handed to it.
+pub fn service(
+    node: &Node,
+    settings: &CleanSettings,
+    plugins: &[PluginBundle],
+) -> impl Fn(Vec<CleanStep>) -> Work + use<> {
+    let all = Service {
+        steps: Vec::new(),
+        root_device: root_device(node),
+        erase: erase(node, settings),
+        plugins: plugins.to_vec(),
+    };
+    move |steps| Work::Service(Service { steps, ..all.clone() })
 }
 
 /// The step that builds arrays.
@@ -109,17 +133,20 @@ pub fn raid(node: &Node) -> Option<NodeRaid> {
 /// How disks are erased. What `skip_block_devices` says is handed on as it is: an entry that is no hint must fail at the
 /// agent, not leave a disk unprotected.
 fn erase(node: &Node, settings: &CleanSettings) -> EraseSettings {
-    let skip = match node.properties.get("skip_block_devices") {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(hints)) => hints.clone(),
-        Some(other) => vec![other.clone()],
-    };
     EraseSettings {
         allow_weaker: settings.allow_weaker_erase,
         least: settings.least_category,
         concurrency: settings.concurrency,
         skip_read_only: settings.skip_read_only,
-        skip,
+        skip: skipped(node),
+    }
+}
+
+fn skipped(node: &Node) -> Vec<Value> {
+    match node.properties.get("skip_block_devices") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Array(hints)) => hints.clone(),
+        Some(other) => vec![other.clone()],
     }
 }
 
@@ -149,7 +176,9 @@ pub fn inspect() -> Order {
     order(Work::Inspect)
 }
 
-fn order(work: Work) -> Order {
+/// A new order.
+#[must_use]
+pub fn order(work: Work) -> Order {
     Order { order_id: Uuid::now_v7(), attempt: 1, work, steps: Vec::new(), raid: None }
 }
 
@@ -170,12 +199,7 @@ mod tests {
     use crate::node::tests::node_with;
 
     fn made(instance_info: Value) -> Result<Deploy, OrderError> {
-        match deploy(&node_with(instance_info))?.work {
-            Work::Deploy(deploy) => Ok(*deploy),
-            Work::Inspect | Work::Clean(_) | Work::Service(_) | Work::Unknown => {
-                panic!("not a deploy")
-            }
-        }
+        deploy(&node_with(instance_info), &CleanSettings::default(), Vec::new())
     }
 
     #[test]
@@ -187,7 +211,8 @@ mod tests {
         ] {
             let node = node_with(info);
             let problems = validate::image(&node).unwrap_err();
-            assert_eq!(deploy(&node).unwrap_err(), OrderError::Image(problems));
+            let refused = deploy(&node, &CleanSettings::default(), Vec::new()).unwrap_err();
+            assert_eq!(refused, OrderError::Image(problems));
         }
     }
 
@@ -205,12 +230,10 @@ mod tests {
     fn cleaned(properties: &Value, settings: &CleanSettings) -> Clean {
         let mut node = node_with(json!({}));
         node.properties = properties.as_object().unwrap().clone();
-        match automated_clean(&node, settings, Vec::new()).work {
-            Work::Clean(clean) => clean,
-            Work::Inspect | Work::Deploy(_) | Work::Service(_) | Work::Unknown => {
-                panic!("not a clean")
-            }
-        }
+        let Work::Clean(clean) = automated_clean(&node, settings, Vec::new()) else {
+            panic!("not a clean")
+        };
+        clean
     }
 
     #[test]
@@ -265,7 +288,7 @@ mod tests {
             node.other.insert("target_raid_config".into(), target.clone());
             node.other.insert("raid_config".into(), config.clone());
             let Work::Clean(clean) =
-                automated_clean(&node, &CleanSettings::default(), Vec::new()).work
+                automated_clean(&node, &CleanSettings::default(), Vec::new())
             else {
                 panic!("not a clean")
             };

@@ -2,7 +2,7 @@
 //! training see the whole lifecycle. Only nodes of hardware type `fake-hardware` have such interfaces. Pure.
 
 use ironwright_api::CleanStep;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::interfaces::class_of;
 use super::{Node, Object, ProvisionState};
@@ -69,15 +69,7 @@ pub(crate) fn walk(node: &mut Node) -> bool {
     };
     let done: Vec<CleanStep> = node.pretended_steps.drain(..=at).collect();
     let shown = done.last().map(shown).unwrap_or_default();
-    end_step(node);
-    use ProvisionState as State;
-    if matches!(node.provision_state, State::Cleaning | State::CleanWait) {
-        node.clean_step = shown;
-    } else if matches!(node.provision_state, State::Servicing | State::ServiceWait) {
-        node.other.insert("service_step".to_owned(), Value::Object(shown));
-    } else {
-        node.deploy_step = shown;
-    }
+    node.show_step(shown);
     true
 }
 
@@ -89,17 +81,13 @@ fn shown(step: &CleanStep) -> Object {
 /// Ends the work.
 pub(crate) fn end(node: &mut Node) {
     node.pretended_steps.clear();
-    end_step(node);
-}
-
-fn end_step(node: &mut Node) {
-    node.clean_step = Object::new();
-    node.deploy_step = Object::new();
-    node.other.remove("service_step");
+    node.end_step();
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::node::sample::node;
 

@@ -1,10 +1,11 @@
 //! Applies the lifecycle table to a record: state, target, and what its effects leave in the record. Pure.
 
-use ironwright_api::CleanStep;
+use ironwright_api::{CleanStep, DeployStep, Service, Work};
 use jiff::Timestamp;
 
 use super::lifecycle::{self, Effect, Event, Refused, Target, Verb};
 use super::order::{self, OrderError};
+use super::program::{self, Part};
 use super::{Boot, Node, Object, Outcome, Phase, ProvisionState, WorkRecord, pretend};
 use crate::plugins::Plugins;
 use crate::settings::CleanSettings;
@@ -16,8 +17,12 @@ pub struct Asked<'a> {
     pub now: Timestamp,
     /// How nodes are cleaned, and whether those that do not say are.
     pub clean: &'a CleanSettings,
-    /// The steps asked for: of a manual cleaning, a deploy or a service.
+    /// The steps asked for: of a manual cleaning or a service.
     pub steps: &'a [CleanStep],
+    /// The steps of a deploy besides its own, those of templates among them.
+    pub deploy_steps: &'a [DeployStep],
+    /// Whether they are all the coordinator's own, and no ramdisk is to be started.
+    pub without_ramdisk: bool,
     /// The plugins that a cleaning may use.
     pub plugins: &'a Plugins,
 }
@@ -49,7 +54,7 @@ pub fn apply(node: &mut Node, event: Event, asked: &Asked<'_>) -> Result<(), Tra
     // The one effect that can be refused goes first.
     let deploys = transition.effects.contains(&Effect::OrderDeploy);
     let deploy = match deploys && !pretend::is_pretended(node, "deploy") {
-        true => Some(order::deploy(node)?),
+        true => Some(deploy_parts(node, asked)?),
         false => None,
     };
     node.provision_state = transition.state;
@@ -69,8 +74,8 @@ pub fn apply(node: &mut Node, event: Event, asked: &Asked<'_>) -> Result<(), Tra
         node.last_error = None;
     }
     match deploy {
-        Some(order) => begin(node, order, asked.now),
-        None if deploys => pretend::begin(node, asked.steps),
+        Some(parts) => begin(node, parts, asked),
+        None if deploys => pretend::begin(node, &program::in_order(asked.deploy_steps)),
         None => {}
     }
     for effect in transition.effects {
@@ -120,10 +125,16 @@ fn perform(node: &mut Node, effect: Effect, asked: &Asked<'_>) {
         Effect::ReadPower | Effect::OrderDeploy => {}
         Effect::OrderClean => order_clean(node, asked),
         Effect::OrderInspect if pretend::is_pretended(node, "inspect") => pretend::begin(node, &[]),
-        Effect::OrderInspect => begin(node, order::inspect(), asked.now),
+        Effect::OrderInspect => begin(node, vec![agent(Work::Inspect)], asked),
         // No agent can do these yet: only a fake interface gets here.
         Effect::OrderRescue | Effect::LeaveRescue => pretend::begin(node, &[]),
-        Effect::OrderService => pretend::begin(node, asked.steps),
+        Effect::OrderService if pretend::is_pretended(node, "deploy") => {
+            pretend::begin(node, asked.steps);
+        }
+        Effect::OrderService => {
+            let service = order::service(node, asked.clean, &asked.plugins.bundles());
+            begin(node, program::of_steps(asked.steps, asked.without_ramdisk, service), asked);
+        }
         Effect::BootRamdisk => {
             if let Some(work) = &mut node.work {
                 work.order.attempt += 1;
@@ -138,13 +149,19 @@ fn perform(node: &mut Node, effect: Effect, asked: &Asked<'_>) {
         Effect::AbandonWork if node.work.is_none() => forget(node),
         Effect::AbandonWork => enter(node, Phase::Abandon, asked.now),
         Effect::ForgetWork | Effect::TearDown => forget(node),
-        Effect::MarkCleanFailure => {
-            if !node.clean_step.is_empty() {
-                node.maintenance = true;
-                node.maintenance_reason.clone_from(&node.last_error);
-                node.fault = Some("clean failure".to_owned());
-            }
+        Effect::MarkCleanFailure => mark(node, !node.clean_step.is_empty(), "clean failure"),
+        Effect::MarkServiceFailure => {
+            mark(node, node.other.contains_key("service_step"), "service failure");
         }
+    }
+}
+
+/// As Ironic: where a step had begun, nobody knows in which condition the machine is.
+fn mark(node: &mut Node, begun: bool, fault: &str) {
+    if begun {
+        node.maintenance = true;
+        node.maintenance_reason.clone_from(&node.last_error);
+        node.fault = Some(fault.to_owned());
     }
 }
 
@@ -152,35 +169,47 @@ fn order_clean(node: &mut Node, asked: &Asked<'_>) {
     if pretend::is_pretended(node, "deploy") {
         pretend::begin(node, asked.steps);
     } else if node.target_provision_state == Some(ProvisionState::Manageable) {
-        let steps = asked.steps.to_vec();
-        let order = order::clean(node, steps, asked.clean, asked.plugins.bundles());
-        begin(node, order, asked.now);
+        let clean = order::clean(node, asked.clean, &asked.plugins.bundles());
+        begin(node, program::of_steps(asked.steps, asked.without_ramdisk, clean), asked);
     } else if is_cleaned(node, asked.clean.automated) {
-        let order = order::automated_clean(node, asked.clean, asked.plugins.bundles());
-        begin(node, order, asked.now);
+        let clean = order::automated_clean(node, asked.clean, asked.plugins.bundles());
+        begin(node, vec![agent(clean)], asked);
     } else {
         node.work = None;
     }
 }
 
-fn begin(node: &mut Node, order: ironwright_api::Order, now: Timestamp) {
-    node.deploy_step = Object::new();
-    node.clean_step = Object::new();
+fn agent(work: Work) -> Part {
+    Part::Agent(Box::new(work))
+}
+
+/// The parts of a deploy.
+fn deploy_parts(node: &Node, asked: &Asked<'_>) -> Result<Vec<Part>, OrderError> {
+    let deploy = order::deploy(node, asked.clean, asked.plugins.bundles())?;
+    let service = order::service(node, asked.clean, &asked.plugins.bundles());
+    Ok(program::of_deploy(asked.deploy_steps.to_vec(), &deploy, service))
+}
+
+/// Begins work of these parts. What begins with an order of the agent's begins with its ramdisk.
+fn begin(node: &mut Node, mut parts: Vec<Part>, asked: &Asked<'_>) {
+    node.end_step();
     node.evidence.clear();
     node.plan.clear();
-    node.work = Some(WorkRecord {
-        order,
-        ordered_at: now,
-        phase: Phase::StartRamdisk,
-        since: now,
-        steps: Vec::new(),
-        plan: Vec::new(),
-        abort: false,
-        boot: Boot::default(),
-        progress: None,
-        outcome: None,
-        restarts: 0,
+    let first = parts.iter().find_map(|part| match part {
+        Part::Agent(work) => Some((**work).clone()),
+        Part::Own(_) => None,
     });
+    // Without an agent there is no order; an empty one stands for it.
+    let order = order::order(first.unwrap_or_else(|| Work::Service(Service::default())));
+    let mut work = WorkRecord::new(order, asked.now);
+    work.without_ramdisk = asked.without_ramdisk;
+    if matches!(parts.first(), Some(Part::Agent(_))) {
+        parts.remove(0);
+    } else {
+        work.phase = Phase::Between;
+    }
+    work.later = parts;
+    node.work = Some(work);
 }
 
 fn enter(node: &mut Node, phase: Phase, now: Timestamp) {
@@ -194,11 +223,11 @@ fn enter(node: &mut Node, phase: Phase, now: Timestamp) {
 pub(crate) fn forget(node: &mut Node) {
     pretend::end(node);
     if let Some(work) = node.work.take() {
-        node.evidence = work.steps.into_iter().filter_map(|step| step.evidence).collect();
+        let steps = work.done.into_iter().chain(work.steps);
+        node.evidence = steps.filter_map(|step| step.evidence).collect();
         node.plan = work.plan;
     }
-    node.deploy_step = Object::new();
-    node.clean_step = Object::new();
+    node.end_step();
 }
 
 /// Forgets the instance, as Ironic does at the end of an undeploy.

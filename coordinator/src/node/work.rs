@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::program::Part;
+
 /// An order being carried out on a node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WorkRecord {
@@ -40,6 +42,15 @@ pub struct WorkRecord {
     /// Restarts that steps asked for: boots that were not lost.
     #[serde(default)]
     pub restarts: u32,
+    /// The parts that come after the order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub later: Vec<Part>,
+    /// Steps of orders before this one, which were parts of the same work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub done: Vec<StepRecord>,
+    /// Whether all of it is the coordinator's own: no ramdisk is started, and the machine's power is left as the steps leave it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_ramdisk: bool,
 }
 
 /// How an order ended, by the agent's word.
@@ -58,6 +69,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
+    /// The first of [`WorkRecord::later`] is to be begun.
+    Between,
     /// Boot device to network, power cycled: to be done.
     StartRamdisk,
     /// The ramdisk is booting; nothing was heard of it yet.
@@ -103,6 +116,41 @@ pub struct Boot {
 }
 
 impl WorkRecord {
+    /// An order that begins with its ramdisk.
+    #[must_use]
+    pub fn new(order: Order, now: Timestamp) -> Self {
+        Self {
+            order,
+            ordered_at: now,
+            phase: Phase::StartRamdisk,
+            since: now,
+            steps: Vec::new(),
+            plan: Vec::new(),
+            abort: false,
+            boot: Boot::default(),
+            progress: None,
+            outcome: None,
+            restarts: 0,
+            later: Vec::new(),
+            done: Vec::new(),
+            without_ramdisk: false,
+        }
+    }
+
+    /// Goes on with the next order in the same or another boot of the ramdisk.
+    pub(crate) fn go_on_with(&mut self, order: Order) {
+        self.order = order;
+        self.done.append(&mut self.steps);
+        self.plan.clear();
+        (self.progress, self.outcome) = (None, None);
+    }
+
+    /// Whether an agent is there that would take an order.
+    #[must_use]
+    pub fn has_agent(&self) -> bool {
+        self.boot.boot_id.is_some() && self.boot.last_heartbeat.is_some()
+    }
+
     /// The step that has begun and not ended in this attempt.
     #[must_use]
     pub fn running_step(&self) -> Option<&str> {

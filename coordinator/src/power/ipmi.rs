@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ironwright_ipmi::{IpmiError, Limits, Resetting, Session, Suite, Target};
+use ironwright_ipmi::{Control, IpmiError, Limits, RawRequest, Resetting, Session, Suite, Target};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -67,7 +67,10 @@ impl IpmiBmcs {
             let new = || Arc::new(Line { turn: Semaphore::new(1), memory: Mutex::default() });
             lines.entry(address.clone()).or_insert_with(new).clone()
         };
-        Ok(IpmiBmc { target, address, line, interval: self.interval, change: self.change })
+        let asked = node.power_request.and(node.power_timeout).map(Duration::from_secs);
+        let change = asked.unwrap_or(self.change);
+        let soft = asked.unwrap_or(action::SOFT_OFF);
+        Ok(IpmiBmc { target, address, line, interval: self.interval, change, soft })
     }
 }
 
@@ -79,6 +82,7 @@ pub struct IpmiBmc {
     line: Arc<Line>,
     interval: Duration,
     change: Duration,
+    soft: Duration,
 }
 
 /// Why an action in a session failed, before it is turned into ours.
@@ -163,8 +167,12 @@ impl Bmc for IpmiBmc {
     fn perform<'a>(&'a self, commands: &'a [Command]) -> Answer<'a, Performed> {
         Box::pin(async move {
             let start = Instant::now();
-            let action =
-                action::Action { address: &self.address, change: self.change, poll: action::POLL };
+            let action = action::Action {
+                address: &self.address,
+                change: self.change,
+                soft: self.soft,
+                poll: action::POLL,
+            };
             let total = Limits::default().total + action.longest(commands);
             loop {
                 let perform = async |session: &mut Session| action.perform(session, commands).await;
@@ -195,6 +203,11 @@ impl Bmc for IpmiBmc {
             let send = async |session: &mut Session| {
                 Ok(match command {
                     Vendor::Raw(request) => VendorReply::Data(session.raw(request).await?),
+                    Vendor::Interrupt => {
+                        session.chassis_control(Control::Diagnostic).await?;
+                        VendorReply::Data(Vec::new())
+                    }
+                    Vendor::Identify(on) => VendorReply::Data(session.raw(&light(*on)?).await?),
                     Vendor::Reset(reset) => match session.reset(*reset).await? {
                         Resetting::Agreed => VendorReply::Data(Vec::new()),
                         Resetting::Silent => VendorReply::Silent,
@@ -207,11 +220,19 @@ impl Bmc for IpmiBmc {
     }
 }
 
+/// Chassis identify (spec 28.5): on until switched off, or off.
+fn light(on: bool) -> Result<RawRequest, Trouble> {
+    let data = if on { vec![0, 1] } else { vec![0] };
+    RawRequest::new(0x00, 0x04, data)
+        .map_err(|error| Trouble::Bmc(BmcError::Client(Box::new(error))))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::node::PowerTarget;
     use crate::node::tests::node_with;
 
     #[tokio::test]
@@ -224,6 +245,19 @@ mod tests {
         let error = bmc.power_state().await.unwrap_err().to_string();
         assert!(error.contains(&closed.to_string()), "{error}");
         assert!(!format!("{error} {bmc:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_request_s_own_timeout_counts_for_that_request_alone() {
+        let bmcs = IpmiBmcs::new(&Settings::default());
+        let mut node = node_with(json!({}));
+        node.driver_info = json!({"ipmi_address": "192.0.2.7"}).as_object().unwrap().clone();
+        node.power_timeout = Some(7);
+        for (request, change, soft) in [(None, 60, 600), (Some(PowerTarget::SoftOff), 7, 7)] {
+            node.power_request = request;
+            let bmc = bmcs.of(&node).unwrap();
+            assert_eq!((bmc.change.as_secs(), bmc.soft.as_secs()), (change, soft));
+        }
     }
 
     #[test]

@@ -6,13 +6,14 @@ use jiff::Timestamp;
 use crate::agent::reports;
 use crate::app::Pulse;
 use crate::node::deadline::{self, Waiting};
+use crate::node::program::Part;
 use crate::node::{
     Node, Outcome, Phase, PowerTarget, ProvisionState, WorkRecord, pretend, transition,
 };
 use crate::settings::Settings;
 
 /// The one thing to do.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub(super) enum Todo {
     /// Wait.
     Nothing,
@@ -28,6 +29,12 @@ pub(super) enum Todo {
     SkipCleaning,
     /// Start the machine into the ramdisk.
     StartRamdisk,
+    /// Begin the next part of the work.
+    NextPart(Part),
+    /// All parts of the work are done.
+    LastPart,
+    /// The agent finished well, and there are further parts.
+    PartDone,
     /// The agent finished well.
     AgentDone,
     /// The agent failed.
@@ -70,6 +77,8 @@ pub(super) fn decide(
     let Some(work) = &node.work else { return without_work(node, settings) };
     match work.phase {
         Phase::StartRamdisk => Todo::StartRamdisk,
+        Phase::Between if deadline::next_part_at(work) > now => Todo::Nothing,
+        Phase::Between => work.later.first().cloned().map_or(Todo::LastPart, Todo::NextPart),
         Phase::Finish => Todo::Finish,
         Phase::Abandon if deadline::abandon_at(work) > now => Todo::Nothing,
         Phase::Abandon => Todo::Abandon,
@@ -78,6 +87,7 @@ pub(super) fn decide(
                 return Todo::Broken;
             }
             match &work.outcome {
+                Some(Outcome::Finished) if !work.later.is_empty() => Todo::PartDone,
                 Some(Outcome::Finished) => Todo::AgentDone,
                 Some(Outcome::Failed(failure)) => Todo::AgentFailed(failure.clone()),
                 Some(Outcome::Reboot) => Todo::Restart,

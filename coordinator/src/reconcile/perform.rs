@@ -1,11 +1,9 @@
 //! Does what was decided, and writes the result if the record still wants it.
 
-use ironwright_api::Work;
-
 use super::decide::{self, Todo};
-use super::play;
 use super::settle::{Mark, asked, fail, happened, settle};
 use super::wording;
+use super::{between, play};
 use crate::agent::reports;
 use crate::allocation;
 use crate::app::{App, Severity};
@@ -38,6 +36,9 @@ pub(super) async fn perform(app: &App, node: &Node, todo: Todo) -> Result<(), St
         Todo::TearDown => tear_down(app, node, &mark).await,
         Todo::SkipCleaning => happened(app, &mark, Event::CleaningSkipped, None).await,
         Todo::StartRamdisk => start_ramdisk(app, node, &mark).await,
+        Todo::NextPart(part) => between::next_part(app, node, &mark, part).await,
+        Todo::PartDone => between::part_done(app, &mark).await,
+        Todo::LastPart => between::last_part(app, node, &mark).await,
         Todo::AgentDone => happened(app, &mark, Event::AgentDone, None).await,
         Todo::AgentFailed(failure) => fail(app, &mark, reports::sentence(&failure)).await,
         Todo::Restart => happened(app, &mark, Event::BootAgain, None).await,
@@ -66,6 +67,9 @@ pub(super) async fn command(
     node: &Node,
     commands: &[Command],
 ) -> Result<Performed, BmcError> {
+    if commands.is_empty() {
+        return Ok(Performed::default());
+    }
     let performed = app.power.bmc(node)?.perform(commands).await?;
     for remark in &performed.remarks {
         app.note(node.uuid, Severity::Info, "power", remark.clone()).await;
@@ -96,6 +100,7 @@ async fn change_power(
     };
     let settled = settle(app, mark, |node| {
         node.power_request = None;
+        node.power_timeout = None;
         node.target_power_state = None;
         node.power_state = power.or(node.power_state);
         if problem.is_some() || !node.provision_state.is_failed() {
@@ -205,12 +210,19 @@ fn attempt(node: &Node) -> u32 {
 const POWER_OFF: &str = "Failed to power the machine off";
 
 async fn finish(app: &App, node: &Node, mark: &Mark) -> Result<(), StoreError> {
-    let deploy = node.work.as_ref().is_some_and(|work| matches!(work.order.work, Work::Deploy(_)));
+    let bare = node.work.as_ref().is_some_and(|work| work.without_ramdisk);
+    let starts =
+        matches!(node.provision_state, ProvisionState::Deploying | ProvisionState::Servicing);
     let disk = power::Boot { device: BootDevice::Disk, persistent: true, efi: boots_efi(node) };
     let from_disk = [Command::Off, Command::Boot(disk), Command::On];
-    let commands = if deploy { &from_disk[..] } else { &from_disk[..1] };
+    let commands = match (bare, starts) {
+        // The machine's power is as the steps left it.
+        (true, _) => &[],
+        (false, true) => &from_disk[..],
+        (false, false) => &from_disk[..1],
+    };
     let (event, what) = match (node.provision_state, node.target_provision_state) {
-        _ if deploy => (Event::Done, "Failed to start the deployed machine from its disk"),
+        _ if starts => (Event::Done, "Failed to start the machine from its disk"),
         (ProvisionState::Cleaning, Some(ProvisionState::Manageable)) => {
             (Event::CleanedManually, POWER_OFF)
         }
@@ -227,7 +239,9 @@ async fn finish(app: &App, node: &Node, mark: &Mark) -> Result<(), StoreError> {
 }
 
 async fn abandon(app: &App, node: &Node, mark: &Mark) -> Result<(), StoreError> {
-    let result = command(app, node, &[Command::Off]).await;
+    let bare = node.work.as_ref().is_some_and(|work| work.without_ramdisk);
+    let commands = if bare { &[][..] } else { &[Command::Off] };
+    let result = command(app, node, commands).await;
     app.live.forget(node.uuid);
     let problem = result.as_ref().err().map(|error| {
         wording::bmc("The machine could not be powered off and its ramdisk may still run", error)

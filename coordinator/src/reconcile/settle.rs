@@ -14,13 +14,16 @@ pub(super) struct Mark {
     pub(super) node: Uuid,
     state: ProvisionState,
     request: Option<PowerTarget>,
-    work: Option<(Uuid, u32, Phase)>,
+    /// Order, attempt, phase, and how many parts are left.
+    work: Option<(Uuid, u32, Phase, usize)>,
 }
 
 impl Mark {
     pub(super) fn of(node: &Node) -> Self {
-        let work =
-            node.work.as_ref().map(|work| (work.order.order_id, work.order.attempt, work.phase));
+        let work = node
+            .work
+            .as_ref()
+            .map(|work| (work.order.order_id, work.order.attempt, work.phase, work.later.len()));
         Self { node: node.uuid, state: node.provision_state, request: node.power_request, work }
     }
 }
@@ -48,7 +51,14 @@ pub(super) async fn settle(
 }
 
 pub(super) fn asked(app: &App) -> Asked<'_> {
-    Asked { now: app.clock.now(), clean: &app.settings.clean, steps: &[], plugins: &app.plugins }
+    Asked {
+        now: app.clock.now(),
+        clean: &app.settings.clean,
+        steps: &[],
+        deploy_steps: &[],
+        without_ramdisk: false,
+        plugins: &app.plugins,
+    }
 }
 
 /// An event happened, perhaps with a power state learned on the way.

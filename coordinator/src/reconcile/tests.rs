@@ -1,5 +1,6 @@
 //! Whole lives of a node over a simulated machine, in virtual time.
 
+mod parts;
 mod sim;
 
 use ironwright_api::{Blame, Failure};
@@ -171,7 +172,7 @@ async fn the_agents_failure_is_the_last_error_and_the_machine_is_powered_off() {
     assert_eq!(rig.machine().power, PowerState::Off);
     assert!(!node.maintenance);
 
-    actions::power(&rig.app, &rig.node.to_string(), PowerTarget::On).await.unwrap();
+    actions::power(&rig.app, &rig.node.to_string(), PowerTarget::On, None).await.unwrap();
     rig.pass_while(|_, node| node.power_request.is_some()).await;
     let node = rig.record().await;
     assert_eq!(node.power_state, Some(PowerState::On));
@@ -357,7 +358,7 @@ async fn power_requests_are_carried_out_and_refused_while_the_node_is_cleaned() 
         (PowerTarget::Reboot, PowerState::On),
         (PowerTarget::Off, PowerState::Off),
     ] {
-        actions::power(&rig.app, &ident, target).await.unwrap();
+        actions::power(&rig.app, &ident, target, None).await.unwrap();
         let node = rig.record().await;
         assert_eq!((node.power_request, node.target_power_state), (Some(target), Some(state)));
         rig.pass_while(|_, node| node.power_request.is_some()).await;
@@ -366,7 +367,7 @@ async fn power_requests_are_carried_out_and_refused_while_the_node_is_cleaned() 
     }
     assert_eq!(rig.machine().log, [Command::On, Command::Off, Command::On, Command::Off]);
     rig.ask(Verb::Provide).await;
-    let refused = actions::power(&rig.app, &ident, PowerTarget::On).await.unwrap_err();
+    let refused = actions::power(&rig.app, &ident, PowerTarget::On, None).await.unwrap_err();
     assert_eq!(refused.status(), 400);
     assert!(refused.to_string().contains("\"power on\" can not be performed"), "{refused}");
 }

@@ -178,10 +178,16 @@ async fn lists_filter_sort_and_page(store: &dyn Store) {
         created.push(store.create_node(&node).await.unwrap());
     }
     let names = async |filter: NodeFilter| -> Vec<String> {
-        let summaries = store.node_summaries(&filter).await.unwrap();
         let whole = store.nodes(&filter).await.unwrap();
-        assert_eq!(summaries.len(), whole.len());
-        summaries.into_iter().filter_map(|summary| summary.name).collect()
+        let stamps = store.node_stamps(&filter).await.unwrap();
+        let rows: Vec<i64> = stamps.iter().map(|stamp| stamp.row).collect();
+        let of_rows = store.nodes_of(&rows).await.unwrap();
+        assert_eq!((stamps.len(), of_rows.len()), (whole.len(), whole.len()));
+        for (stamp, node) in stamps.iter().zip(&whole) {
+            let found = of_rows.iter().find(|(row, _)| *row == stamp.row).unwrap();
+            assert_eq!((found.1.uuid, found.1.version), (node.uuid, stamp.version));
+        }
+        whole.into_iter().filter_map(|node| node.name).collect()
     };
     let plain = NodeFilter::default;
     assert_eq!(names(plain()).await, ["c", "a", "b"], "order of creation");

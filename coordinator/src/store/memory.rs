@@ -9,8 +9,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Answer, Children, HISTORY_MAX, HistoryEntry, NodeFilter, NodeSummary, PortFilter, Record,
-    RecordKind, Store, StoreError,
+    Answer, Children, HISTORY_MAX, HistoryEntry, NodeFilter, PortFilter, Record, RecordKind, Stamp,
+    Store, StoreError,
 };
 use crate::certificate::Kept;
 use crate::node::{Node, Port};
@@ -23,12 +23,21 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct Inner {
-    nodes: Vec<(Node, Option<Timestamp>)>,
+    nodes: Vec<Enrolled>,
+    /// Enrolments so far.
+    enrolments: i64,
     ports: Vec<Port>,
     history: BTreeMap<Uuid, Vec<HistoryEntry>>,
     inventory: BTreeMap<Uuid, Value>,
     certificates: Vec<Kept>,
     records: Vec<Record>,
+}
+
+#[derive(Debug)]
+struct Enrolled {
+    row: i64,
+    node: Node,
+    due: Option<Timestamp>,
 }
 
 impl Memory {
@@ -51,7 +60,8 @@ fn duplicate(what: &'static str, value: &dyn ToString) -> StoreError {
 
 impl Inner {
     fn check_unique(&self, node: &Node) -> Result<(), StoreError> {
-        for (other, _) in self.nodes.iter().filter(|(other, _)| other.uuid != node.uuid) {
+        for other in self.nodes.iter().map(|one| &one.node).filter(|other| other.uuid != node.uuid)
+        {
             if let Some(name) = node.name.as_ref().filter(|_| other.name == node.name) {
                 return Err(duplicate("node name", name));
             }
@@ -84,18 +94,18 @@ impl Inner {
         if taken { Err(duplicate("port address", &port.address)) } else { Ok(()) }
     }
 
-    fn select(&self, filter: &NodeFilter) -> Vec<&Node> {
-        let mut found: Vec<&Node> =
-            self.nodes.iter().map(|(node, _)| node).filter(|node| matches(node, filter)).collect();
+    fn select(&self, filter: &NodeFilter) -> Vec<&Enrolled> {
+        let mut found: Vec<&Enrolled> =
+            self.nodes.iter().filter(|one| matches(&one.node, filter)).collect();
         if let Some(key) = &filter.sort_key {
-            found.sort_by(|one, other| compare(one, other, key));
+            found.sort_by(|one, other| compare(&one.node, &other.node, key));
         }
         if filter.descending {
             found.reverse();
         }
         let start = filter
             .marker
-            .and_then(|marker| found.iter().position(|node| node.uuid == marker))
+            .and_then(|marker| found.iter().position(|one| one.node.uuid == marker))
             .map_or(0, |position| position + 1);
         let limit = if filter.limit == 0 { usize::MAX } else { filter.limit };
         found.into_iter().skip(start).take(limit).collect()
@@ -142,12 +152,14 @@ fn power(node: &Node) -> Option<&'static str> {
 impl Store for Memory {
     fn create_node<'a>(&'a self, node: &'a Node) -> Answer<'a, Node> {
         self.answer(|inner| {
-            if inner.nodes.iter().any(|(other, _)| other.uuid == node.uuid) {
+            if inner.nodes.iter().any(|other| other.node.uuid == node.uuid) {
                 return Err(duplicate("node uuid", &node.uuid));
             }
             inner.check_unique(node)?;
             let node = Node { version: 1, ..node.clone() };
-            inner.nodes.push((node.clone(), None));
+            inner.enrolments += 1;
+            let row = inner.enrolments;
+            inner.nodes.push(Enrolled { row, node: node.clone(), due: None });
             Ok(node)
         })
     }
@@ -155,7 +167,7 @@ impl Store for Memory {
     fn node<'a>(&'a self, ident: &'a str) -> Answer<'a, Option<Node>> {
         let uuid = Uuid::parse_str(ident).ok();
         self.answer(|inner| {
-            let found = inner.nodes.iter().map(|(node, _)| node).find(|node| match uuid {
+            let found = inner.nodes.iter().map(|one| &one.node).find(|node| match uuid {
                 Some(uuid) => node.uuid == uuid,
                 None => node.name.as_deref() == Some(ident),
             });
@@ -169,16 +181,17 @@ impl Store for Memory {
             let stored = inner
                 .nodes
                 .iter_mut()
-                .find(|(stored, _)| stored.uuid == node.uuid && stored.version == node.version)
+                .find(|one| one.node.uuid == node.uuid && one.node.version == node.version)
                 .ok_or(StoreError::Conflict(node.uuid))?;
-            *stored = (Node { version: node.version + 1, ..node.clone() }, due);
-            Ok(stored.0.clone())
+            stored.node = Node { version: node.version + 1, ..node.clone() };
+            stored.due = due;
+            Ok(stored.node.clone())
         })
     }
 
     fn delete_node(&self, uuid: Uuid) -> Answer<'_, ()> {
         self.answer(|inner| {
-            inner.nodes.retain(|(node, _)| node.uuid != uuid);
+            inner.nodes.retain(|one| one.node.uuid != uuid);
             inner.ports.retain(|port| port.node_uuid != uuid);
             inner.records.retain(|record| record.node != Some(uuid));
             inner.history.remove(&uuid);
@@ -188,7 +201,9 @@ impl Store for Memory {
     }
 
     fn nodes<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<Node>> {
-        self.answer(|inner| Ok(inner.select(filter).into_iter().cloned().collect()))
+        self.answer(|inner| {
+            Ok(inner.select(filter).into_iter().map(|one| one.node.clone()).collect())
+        })
     }
 
     fn bmc_sharers<'a>(&'a self, node: &'a Node) -> Answer<'a, Vec<Uuid>> {
@@ -199,7 +214,8 @@ impl Store for Memory {
                     && other.bmc_place() == node.bmc_place()
             };
             let all = inner.select(&NodeFilter::default());
-            Ok(all.into_iter().filter(shares).map(|other| other.uuid).collect())
+            let all = all.into_iter().map(|one| &one.node);
+            Ok(all.filter(shares).map(|other| other.uuid).collect())
         })
     }
 
@@ -207,16 +223,16 @@ impl Store for Memory {
         self.answer(|_| Ok(()))
     }
 
-    fn node_summaries<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<NodeSummary>> {
-        let summary = |node: &Node| NodeSummary {
-            uuid: node.uuid,
-            name: node.name.clone(),
-            instance_uuid: node.instance_uuid,
-            power_state: power(node).map(str::to_owned),
-            provision_state: node.provision_state.text().to_owned(),
-            maintenance: node.maintenance,
-        };
-        self.answer(|inner| Ok(inner.select(filter).into_iter().map(summary).collect()))
+    fn node_stamps<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<Stamp>> {
+        let stamp = |one: &Enrolled| Stamp { row: one.row, version: one.node.version };
+        self.answer(|inner| Ok(inner.select(filter).into_iter().map(stamp).collect()))
+    }
+
+    fn nodes_of<'a>(&'a self, rows: &'a [i64]) -> Answer<'a, Vec<(i64, Node)>> {
+        self.answer(|inner| {
+            let wanted = inner.nodes.iter().filter(|one| rows.contains(&one.row));
+            Ok(wanted.map(|one| (one.row, one.node.clone())).collect())
+        })
     }
 
     fn due(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<Uuid>> {
@@ -224,7 +240,7 @@ impl Store for Memory {
             let mut due: Vec<(Timestamp, Uuid)> = inner
                 .nodes
                 .iter()
-                .filter_map(|(node, due)| Some(((*due)?, node.uuid)))
+                .filter_map(|one| Some((one.due?, one.node.uuid)))
                 .filter(|(due, _)| *due <= now)
                 .collect();
             due.sort();
@@ -233,7 +249,7 @@ impl Store for Memory {
     }
 
     fn next_due(&self) -> Answer<'_, Option<Timestamp>> {
-        self.answer(|inner| Ok(inner.nodes.iter().filter_map(|(_, due)| *due).min()))
+        self.answer(|inner| Ok(inner.nodes.iter().filter_map(|one| one.due).min()))
     }
 
     fn create_port<'a>(&'a self, port: &'a Port) -> Answer<'a, ()> {

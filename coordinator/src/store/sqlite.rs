@@ -4,6 +4,7 @@
 //! file beside it refuses a second coordinator.
 
 mod certificates;
+mod list;
 mod nodes;
 mod records;
 mod rest;
@@ -23,19 +24,19 @@ use sqlx::sqlite::{
 use uuid::Uuid;
 
 use super::{
-    Answer, HistoryEntry, NodeFilter, NodeSummary, PortFilter, Record, RecordKind, Store,
-    StoreError,
+    Answer, HistoryEntry, NodeFilter, PortFilter, Record, RecordKind, Stamp, Store, StoreError,
 };
 use crate::certificate::Kept;
 use crate::node::{Node, Port};
 
 /// The schema this program writes.
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 /// What leads to each version from the one before.
-const SCHEMA: [(i64, &str); 3] = [
+const SCHEMA: [(i64, &str); 4] = [
     (1, include_str!("sqlite/schema.sql")),
     (2, include_str!("sqlite/certificates.sql")),
     (3, include_str!("sqlite/records.sql")),
+    (4, include_str!("sqlite/lists.sql")),
 ];
 /// Readers beside the one writer.
 const READERS: u32 = 4;
@@ -189,10 +190,13 @@ impl Store for Sqlite {
         Box::pin(nodes::delete(&self.writer, uuid))
     }
     fn nodes<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<Node>> {
-        Box::pin(nodes::whole(&self.readers, filter))
+        Box::pin(list::whole(&self.readers, filter))
     }
-    fn node_summaries<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<NodeSummary>> {
-        Box::pin(nodes::summaries(&self.readers, filter))
+    fn node_stamps<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<Stamp>> {
+        Box::pin(list::stamps(&self.readers, filter))
+    }
+    fn nodes_of<'a>(&'a self, rows: &'a [i64]) -> Answer<'a, Vec<(i64, Node)>> {
+        Box::pin(list::of_rows(&self.readers, rows))
     }
     fn bmc_sharers<'a>(&'a self, node: &'a Node) -> Answer<'a, Vec<Uuid>> {
         Box::pin(nodes::bmc_sharers(&self.readers, node))
@@ -316,7 +320,8 @@ mod tests {
         let path = directory.path().join("db");
         let store = Sqlite::open(&path).await.unwrap();
         store.create_node(&node_with(json!({}))).await.unwrap();
-        let undone = "DROP TABLE record; ALTER TABLE node DROP COLUMN parent_node;
+        let undone =
+            "DROP INDEX node_list; DROP TABLE record; ALTER TABLE node DROP COLUMN parent_node;
             DROP TABLE certificate; PRAGMA user_version = 1";
         sqlx::raw_sql(undone).execute(&store.writer).await.unwrap();
         drop(store);

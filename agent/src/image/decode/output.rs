@@ -1,13 +1,12 @@
 //! Decoded pieces to jobs: neighbours on the disk are joined until a buffer is full.
 
 use std::sync::Arc;
-use std::sync::mpsc::SyncSender;
 
 use ironwright_qcow2::{FormatError, Item, Region};
 
 use super::Stop;
 use crate::image::inflate::Batch;
-use crate::image::write::{Job, Pool, Pooled, Target};
+use crate::image::write::{Job, Lanes, Pool, Pooled, Target, Zeros};
 
 /// Shorter runs of zeros are written like bytes, so that they join their neighbours.
 const SHORT_ZEROS_BYTES: u64 = 64 << 10;
@@ -17,7 +16,7 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 #[derive(Debug)]
 pub(in crate::image) struct Output {
     target: Arc<Target>,
-    jobs: SyncSender<Job>,
+    lanes: Lanes,
     pool: Pool,
     cluster_bytes: usize,
     filling: Option<Filling>,
@@ -35,11 +34,11 @@ struct Filling {
 impl Output {
     pub(in crate::image) fn new(
         target: Arc<Target>,
-        jobs: SyncSender<Job>,
+        lanes: Lanes,
         pool: Pool,
         cluster_bytes: usize,
     ) -> Self {
-        Self { target, jobs, pool, cluster_bytes, filling: None, batch: Batch::default() }
+        Self { target, lanes, pool, cluster_bytes, filling: None, batch: Batch::default() }
     }
 
     /// Length of the pieces in which late bytes may be picked up, bytes.
@@ -94,7 +93,8 @@ impl Output {
             let len = usize::try_from(bytes).unwrap_or(0);
             return self.plain(guest_offset, ZEROS.get(..len).unwrap_or_default());
         }
-        self.send(Job::Zero { guest_offset, bytes })
+        let run = Zeros { guest_offset, bytes };
+        self.lanes.zeros.send(run).map_err(|_gone| Stop::Elsewhere)
     }
 
     /// Sends what is incomplete.
@@ -131,6 +131,6 @@ impl Output {
     }
 
     fn send(&self, job: Job) -> Result<(), Stop> {
-        self.jobs.send(job).map_err(|_gone| Stop::Elsewhere)
+        self.lanes.jobs.send(job).map_err(|_gone| Stop::Elsewhere)
     }
 }

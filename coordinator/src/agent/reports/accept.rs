@@ -1,6 +1,6 @@
 //! The evidence of an ended step: believed, countersigned, or refused. Pure.
 
-use ironwright_api::{Blame, Event, Evidence, Failure, Report, SignedCertificate, Work};
+use ironwright_api::{Blame, Clean, Event, Evidence, Failure, Report, SignedCertificate, Work};
 use uuid::Uuid;
 
 use super::{NAME_MAX, TEXT_MAX, cut};
@@ -51,15 +51,20 @@ fn within_bounds(evidence: Evidence) -> Evidence {
 
 /// What certificates of a step must fit; nothing for work that has none.
 fn claim<'a>(work: &'a WorkRecord, node: Uuid, step: &'a str) -> Option<Claim<'a>> {
-    let Work::Clean(clean) = &work.order.work else { return None };
+    let erase = match &work.order.work {
+        Work::Clean(clean) => &clean.erase,
+        Work::Deploy(deploy) => &deploy.erase,
+        Work::Service(service) => &service.erase,
+        Work::Inspect | Work::Unknown => return None,
+    };
     Some(Claim {
         node,
         order: work.order.order_id,
         boot: work.boot.boot_id,
         key: work.boot.erase_key.as_deref(),
         step,
-        least: clean.erase.least,
-        may_skip: !clean.erase.skip.is_empty() || clean.erase.skip_read_only,
+        least: erase.least,
+        may_skip: !erase.skip.is_empty() || erase.skip_read_only,
     })
 }
 
@@ -108,23 +113,36 @@ pub(super) fn attested(
     (kept, notes)
 }
 
-/// The erase that was asked for and did not end, though the agent says that all is done: agents before catalogues clean the
-/// metadata only, and a tenant's data must not reach the next one for that.
+/// What was asked for and did not end, though the agent says that all is done: agents before catalogues clean the metadata
+/// only, and a tenant's data must not reach the next one for that; agents before extra deploy steps know none.
 pub(super) fn left_out(work: &WorkRecord) -> Option<Failure> {
-    let Work::Clean(clean) = &work.order.work else { return None };
-    let asked = match &clean.automated {
-        Some(automated) => automated.priorities.get("deploy.erase_devices") != Some(&0),
-        None => clean.steps.iter().any(|step| step.step == "erase_devices"),
+    let asked: Vec<&str> = match &work.order.work {
+        Work::Clean(Clean { automated: Some(automated), .. }) => {
+            match automated.priorities.get("deploy.erase_devices") {
+                Some(0) => Vec::new(),
+                _ => vec!["erase_devices"],
+            }
+        }
+        Work::Clean(clean) => clean.steps.iter().map(|step| step.step.as_str()).collect(),
+        Work::Service(service) => service.steps.iter().map(|step| step.step.as_str()).collect(),
+        Work::Deploy(deploy) => deploy.steps.iter().map(|step| step.step.as_str()).collect(),
+        Work::Inspect | Work::Unknown => Vec::new(),
     };
-    let ended = work.steps.iter().any(|step| step.step == "erase_devices" && step.ended);
-    (asked && !ended).then(|| Failure {
-        step: "erase_devices".to_owned(),
-        message: "the agent says that cleaning is done, but it did not erase the disks' data: it is older than this \
-                  coordinator"
-            .to_owned(),
-        remedy: "Build the ramdisk from the coordinator's version, or set cleaning.erase_devices_priority = 0 to have \
-                 the metadata erased only."
-            .to_owned(),
+    let ended = |asked: &str| work.steps.iter().any(|step| step.step == asked && step.ended);
+    let missing = asked.into_iter().find(|asked| !ended(asked))?;
+    let (what, otherwise) = match missing {
+        "erase_devices" => (
+            "it did not erase the disks' data",
+            ", or set cleaning.erase_devices_priority = 0 to have the metadata erased only",
+        ),
+        _ => ("it never said that this step ended", ""),
+    };
+    Some(Failure {
+        step: missing.to_owned(),
+        message: format!(
+            "the agent says that all is done, but {what}: it is older than this coordinator"
+        ),
+        remedy: format!("Build the ramdisk from the coordinator's version{otherwise}."),
         blame: Blame::Environment,
     })
 }

@@ -1,17 +1,21 @@
 //! `GET /v1/nodes` and `/v1/nodes/detail`: filters, pages, selected fields.
 
-use axum::Json;
-use axum::extract::{Path, State};
-use serde_json::{Value, json};
-use uuid::Uuid;
+use std::collections::HashMap;
 
+use axum::extract::{Path, State};
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::shelf::{Entry, View};
 use crate::app::App;
 use crate::http::conductors;
 use crate::http::error::ApiError;
 use crate::http::fields::{self, NODE, NODE_LIST};
 use crate::http::records::resources::CHASSIS;
 use crate::http::records::{self, Ask};
-use crate::http::representation::{self, Shape};
+use crate::http::representation::{Shape, Shown};
 use crate::http::request::{Base, Query};
 use crate::http::version::Version;
 use crate::node::{Node, ProvisionState};
@@ -80,7 +84,7 @@ pub async fn plain(
     version: Version,
     Base(base): Base,
     query: Query,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     query.only(&PARAMETERS, version)?;
     let detail = query.flag("detail")?.unwrap_or(false);
     if detail && query.get("fields").is_some() {
@@ -91,7 +95,7 @@ pub async fn plain(
         (None, true) => None,
         (None, false) => Some(NODE_LIST.iter().map(|name| (*name).to_owned()).collect()),
     };
-    answer(&app, version, &base, &query, selected.as_deref(), "nodes").await
+    answer(&app, version, &base, &query, selected, "nodes").await
 }
 
 /// `GET /v1/nodes/detail`.
@@ -104,7 +108,7 @@ pub async fn detailed(
     version: Version,
     Base(base): Base,
     query: Query,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     query.only(&PARAMETERS, version)?;
     answer(&app, version, &base, &query, None, "nodes/detail").await
 }
@@ -114,13 +118,13 @@ pub async fn detailed(
 /// # Errors
 ///
 /// As [`plain`]; 404 for an unknown chassis.
-pub async fn of_chassis(ask: Ask, Path(ident): Path<String>) -> Result<Json<Value>, ApiError> {
+pub async fn of_chassis(ask: Ask, Path(ident): Path<String>) -> Result<Response, ApiError> {
     let chassis = records::find(&CHASSIS, &ask.app, &ident).await?.uuid;
     let Ask { app, version, base, query } = ask;
     query.only(&PARAMETERS, version)?;
     let selected: Vec<String> = NODE_LIST.iter().map(|name| (*name).to_owned()).collect();
     let query = query.with("chassis_uuid", &chassis.to_string());
-    answer(&app, version, &base, &query, Some(&selected), "nodes").await
+    answer(&app, version, &base, &query, Some(selected), "nodes").await
 }
 
 async fn answer(
@@ -128,29 +132,64 @@ async fn answer(
     version: Version,
     base: &str,
     query: &Query,
-    selected: Option<&[String]>,
+    selected: Option<Vec<String>>,
     path: &str,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Response, ApiError> {
     let filter = filter(app, query, version).await?;
     let rest = Rest::of(query)?;
-    let shape = Shape { version, fields: selected, base, conductor: conductors::name() };
-    let short = selected
-        .is_some_and(|fields| fields.iter().all(|field| NODE_LIST.contains(&field.as_str())));
-    let nodes: Vec<(Uuid, Value)> = if short && rest.is_empty() {
-        let found = app.store.node_summaries(&filter).await?;
-        found.iter().map(|node| (node.uuid, representation::summary(node, &shape))).collect()
+    let view = View { version, base: base.to_owned(), fields: selected };
+    let entries = if rest.is_empty() {
+        shown(app, &filter, &view).await?
     } else {
         let found = matching(app, filter.clone(), &rest).await?;
-        found.iter().map(|node| (node.uuid, representation::node(node, &shape))).collect()
+        found.iter().map(|node| written(node, &view)).collect::<Result<_, _>>()?
     };
-    let last = nodes.last().map(|node| node.0.to_string());
-    let full = nodes.len() == filter.limit && filter.instance_uuid.is_none();
-    let mut body = json!({"nodes": nodes.into_iter().map(|node| node.1).collect::<Vec<_>>()});
-    if let Some(last) = last.filter(|_| full) {
-        let next = query.with_marker(filter.limit, &last);
-        body["next"] = Value::from(format!("{base}/v1/{path}?{next}"));
+    let mut body =
+        Vec::with_capacity(entries.iter().map(|entry| entry.json.len() + 1).sum::<usize>() + 300);
+    body.extend(b"{\"nodes\":[");
+    for (at, entry) in entries.iter().enumerate() {
+        if at > 0 {
+            body.push(b',');
+        }
+        body.extend(&*entry.json);
     }
-    Ok(Json(body))
+    body.push(b']');
+    let full = entries.len() == filter.limit && filter.instance_uuid.is_none();
+    if let Some(last) = entries.last().filter(|_| full) {
+        let next = query.with_marker(filter.limit, &last.uuid.to_string());
+        let next = Value::from(format!("{base}/v1/{path}?{next}"));
+        body.extend(format!(",\"next\":{next}").as_bytes());
+    }
+    body.push(b'}');
+    Ok(([(CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response())
+}
+
+/// The nodes of a list as `view` shows them; only those are read that changed since they were last shown.
+async fn shown(app: &App, filter: &NodeFilter, view: &View) -> Result<Vec<Entry>, ApiError> {
+    let stamps = app.store.node_stamps(filter).await?;
+    let mut found = app.shelf.find(view, &stamps);
+    let missing = stamps.iter().zip(&found).filter(|(_, entry)| entry.is_none());
+    let missing: Vec<i64> = missing.map(|(stamp, _)| stamp.row).collect();
+    if !missing.is_empty() {
+        let mut fresh = HashMap::with_capacity(missing.len());
+        for (row, node) in app.store.nodes_of(&missing).await? {
+            fresh.insert(row, written(&node, view)?);
+        }
+        app.shelf.keep(view, fresh.iter().map(|(row, entry)| (*row, entry.clone())));
+        for (stamp, entry) in stamps.iter().zip(&mut found).filter(|(_, entry)| entry.is_none()) {
+            *entry = fresh.remove(&stamp.row);
+        }
+    }
+    // What is still missing was deleted in between.
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn written(node: &Node, view: &View) -> Result<Entry, ApiError> {
+    let conductor = conductors::name();
+    let View { version, base, fields } = view;
+    let shape = Shape { version: *version, fields: fields.as_deref(), base, conductor };
+    let json = serde_json::to_vec(&Shown { node, shape: &shape }).map_err(ApiError::internal)?;
+    Ok(Entry { version: node.version, uuid: node.uuid, json: json.into() })
 }
 
 /// Whole nodes that also match what the store has no columns for.

@@ -48,7 +48,7 @@ pub async fn children(
 ) -> Result<Json<Value>, ApiError> {
     let node = find(&app, &ident).await?;
     let filter = NodeFilter { children: Children::Of(node.uuid), ..NodeFilter::default() };
-    let found = app.store.node_summaries(&filter).await?;
+    let found = app.store.nodes(&filter).await?;
     let children: Vec<Uuid> = found.iter().map(|child| child.uuid).collect();
     let links = representation::links(&base, &format!("nodes/{}/children", node.uuid));
     Ok(Json(json!({"children": children, "links": links})))

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::since;
 use crate::http::fields::{self, Field};
+use crate::http::nodes;
 use crate::http::route::Output;
 use crate::node::{PowerState, ProvisionState};
 
@@ -119,6 +120,33 @@ fn port_field(name: &str) -> Value {
         "is_smartnic" | "pxe_enabled" => json!({"type": "boolean"}),
         _ => json!({"type": ["string", "null"]}),
     }
+}
+
+/// What a new node may say of itself.
+pub(super) fn new_node() -> Value {
+    let fields: Vec<&str> = nodes::creatable().collect();
+    new_record(&fields, fields::NODE, node_field, "driver")
+}
+
+/// What a new port may say of itself.
+pub(super) fn new_port() -> Value {
+    let ours = ["created_at", "updated_at", "internal_info"];
+    let names = fields::PORT.iter().map(|field| field.0).filter(|name| !ours.contains(name));
+    new_record(&names.collect::<Vec<_>>(), fields::PORT, port_field, "address")
+}
+
+fn new_record(names: &[&str], table: &[Field], form: fn(&str) -> Value, required: &str) -> Value {
+    let member = |name: &&str| {
+        let mut schema = form(name);
+        if let Some(field) = table.iter().find(|field| field.0 == *name) {
+            schema["x-since"] = Value::from(since(field.1));
+        }
+        ((*name).to_owned(), schema)
+    };
+    let properties: Map<String, Value> = names.iter().map(member).collect();
+    json!({
+        "type": "object", "required": [required], "properties": properties, "additionalProperties": false,
+    })
 }
 
 /// One of these texts, or null.

@@ -1,14 +1,16 @@
 //! `PUT /v1/nodes/{id}/states/provision`.
 
 mod body;
+mod steps;
 
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use ironwright_api::CleanStep;
+use ironwright_api::DeployStep;
 use serde_json::Value;
 
-pub(in crate::http) use body::one_step;
 use body::{Asked, request};
+use steps::in_order;
+pub(in crate::http) use steps::{deploy_step, one_step};
 
 use super::accepted;
 use crate::actions::{self, Request};
@@ -22,7 +24,7 @@ use crate::http::validate::{local, reason};
 use crate::http::version::Version;
 use crate::node::lifecycle::{Event, Verb, next};
 use crate::node::validate::FOR_DEPLOY;
-use crate::node::{Node, pretend};
+use crate::node::{Node, pretend, program};
 use crate::store::RecordKind;
 
 /// Stores the wish: 202. A config drive makes bodies large, hence 64 MiB (Ironic's limit).
@@ -40,19 +42,25 @@ pub async fn provision(
 ) -> Result<(StatusCode, HeaderMap), ApiError> {
     let Asked { request, runbook } = request(&body, version)?;
     let node = find(&app, &ident).await?;
-    let request = match runbook {
-        Some(ident) => Request { steps: runbook_steps(&app, &node, &ident).await?, ..request },
+    let mut request = match runbook {
+        Some(ident) => with_runbook(&app, &node, &ident, request).await?,
         None => request,
     };
     if matches!(request.verb, Verb::Active | Verb::Rebuild) {
+        request.deploy_steps = deploy_steps(&app, &node, &request.deploy_steps).await?;
         refuse_deploy(&app, &node, &request).await?;
     }
     actions::provision(&app, &ident, request).await?;
     Ok(accepted(&base, &node))
 }
 
-/// The steps of a runbook, in their order. Ironic: the node must have the trait that the runbook is named after.
-async fn runbook_steps(app: &App, node: &Node, ident: &str) -> Result<Vec<CleanStep>, ApiError> {
+/// The request with the steps of a runbook. Ironic: the node must have the trait that the runbook is named after.
+async fn with_runbook(
+    app: &App,
+    node: &Node,
+    ident: &str,
+    request: Request,
+) -> Result<Request, ApiError> {
     let runbook = records::find(&RUNBOOK, app, ident).await?;
     let traits = node.other.get("traits").and_then(Value::as_array);
     let name = runbook.name.as_deref().unwrap_or_default();
@@ -62,16 +70,36 @@ async fn runbook_steps(app: &App, node: &Node, ident: &str) -> Result<Vec<CleanS
             node.uuid
         )));
     }
-    let mut steps: Vec<Value> =
-        runbook.fields.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
-    steps.sort_by_key(|step| step["order"].as_u64().unwrap_or(u64::MAX));
-    let plain = steps.iter_mut().map(|step| {
-        if let Some(step) = step.as_object_mut() {
-            step.remove("order");
+    let steps = runbook.fields.get("steps").and_then(Value::as_array).into_iter().flatten();
+    let steps = steps.map(one_step).collect::<Result<_, _>>().map_err(ApiError::Invalid)?;
+    let without = runbook.fields.get("disable_ramdisk") == Some(&Value::Bool(true));
+    let without_ramdisk = request.without_ramdisk || without;
+    Ok(Request { steps: in_order(steps), without_ramdisk, ..request })
+}
+
+/// The steps of a deploy: what the request says, and those of the templates that the instance's traits name.
+async fn deploy_steps(
+    app: &App,
+    node: &Node,
+    asked: &[DeployStep],
+) -> Result<Vec<DeployStep>, ApiError> {
+    let mut templates = Vec::new();
+    let traits = node.instance_info.get("traits").and_then(Value::as_array).into_iter().flatten();
+    for name in traits.filter_map(Value::as_str) {
+        let Some(template) = app.store.record(RecordKind::DeployTemplate, name).await? else {
+            continue;
+        };
+        let steps = template.fields.get("steps").and_then(Value::as_array).into_iter().flatten();
+        for step in steps {
+            templates.push(deploy_step(step).map_err(ApiError::Invalid)?);
         }
-        one_step(step, false).map_err(ApiError::Invalid)
-    });
-    plain.collect()
+    }
+    let steps = program::merged(templates, asked).map_err(|all| ApiError::problems(&all))?;
+    let plain = program::in_order(&steps);
+    match program::problems(&plain, false) {
+        problems if problems.is_empty() || pretend::is_pretended(node, "deploy") => Ok(steps),
+        problems => Err(ApiError::problems(&problems)),
+    }
 }
 
 /// Everything in the record that would make the deploy fail. What the state or maintenance forbids comes first, and is the
@@ -87,8 +115,7 @@ async fn refuse_deploy(app: &App, node: &Node, request: &Request) -> Result<(), 
     if let Some(drive) = &request.configdrive {
         asked.instance_info.insert("configdrive".to_owned(), drive.clone());
     }
-    let mut problems = local(app, &asked).await?.problems(&FOR_DEPLOY);
-    problems.extend(template_problem(app, &asked).await?);
+    let problems = local(app, &asked).await?.problems(&FOR_DEPLOY);
     match reason(&problems) {
         None => Ok(()),
         Some(reason) => Err(ApiError::Invalid(format!(
@@ -96,20 +123,4 @@ async fn refuse_deploy(app: &App, node: &Node, request: &Request) -> Result<(), 
             node.uuid
         ))),
     }
-}
-
-/// A deploy template that is chosen by a trait, and that nobody would run: better refused than left out.
-async fn template_problem(app: &App, node: &Node) -> Result<Option<String>, ApiError> {
-    if pretend::is_pretended(node, "deploy") {
-        return Ok(None);
-    }
-    let traits = node.instance_info.get("traits").and_then(Value::as_array).into_iter().flatten();
-    for name in traits.filter_map(Value::as_str) {
-        if app.store.record(RecordKind::DeployTemplate, name).await?.is_some() {
-            return Ok(Some(format!(
-                "instance_info.traits names the deploy template {name}, and its steps cannot be run by deploy interface direct yet; take the trait out."
-            )));
-        }
-    }
-    Ok(None)
 }

@@ -131,13 +131,37 @@ async fn verbs_that_an_interface_does_not_do_are_refused_as_in_ironic() {
         ),
         (
             S::Active,
-            json!({"target": "service", "service_steps": [{"interface": "power", "step": "reboot"}]}),
-            "does not support service",
+            json!({
+                "target": "service", "disable_ramdisk": true,
+                "service_steps": [{"interface": "deploy", "step": "erase_devices"}],
+            }),
+            "deploy.erase_devices is performed in the ramdisk; leave disable_ramdisk out",
+        ),
+        (
+            S::Active,
+            json!({
+                "target": "service",
+                "service_steps": [{"interface": "power", "step": "wait", "args": {"seconds": -1}}],
+            }),
+            "power.wait: seconds is -1",
+        ),
+        (
+            S::Manageable,
+            json!({
+                "target": "clean",
+                "clean_steps": [{"interface": "deploy", "step": "x", "execute_on_child_nodes": true}],
+            }),
+            "'execute_on_child_nodes' is not supported",
+        ),
+        (
+            S::Manageable,
+            json!({"target": "provide", "disable_ramdisk": true}),
+            "only valid when setting target provision state to clean or service",
         ),
         (S::Manageable, json!({"target": "inspect"}), "does not support inspect"),
         (S::Active, json!({"target": "rescue"}), "rescue_password"),
         (S::Active, json!({"target": "rescue", "rescue_password": "  "}), "not blank"),
-        (S::Active, json!({"target": "service"}), "does not support service"),
+        (S::Active, json!({"target": "service"}), "\"service_steps\" is required"),
         (S::Manageable, json!({"target": "clean"}), "\"clean_steps\" is required"),
         (S::Manageable, json!({"target": "manage", "rescue_password": "fake"}), "only valid"),
         (S::Manageable, json!({"target": "boil"}), "\"boil\" is not valid"),

@@ -14,17 +14,14 @@ async fn what_no_interface_does_is_answered_as_by_a_disabled_one_and_lists_are_e
         ("GET", "bios", Value::Null, 200, "{\"bios\":[]}"),
         ("GET", "bios/virt", Value::Null, 404, "BIOS setting virt"),
         ("GET", "firmware", Value::Null, 200, "{\"firmware\":[]}"),
-        ("GET", "management/indicators", Value::Null, 200, "{\"indicators\":[]}"),
-        ("GET", "management/indicators/chassis", Value::Null, 200, "{\"indicators\":[]}"),
-        ("GET", "management/indicators/chassis/led", Value::Null, 404, "led@chassis"),
-        (
-            "PUT",
-            "management/indicators/chassis/led",
-            json!({"state": "on"}),
-            400,
-            "does not support",
-        ),
-        ("PUT", "management/inject_nmi", json!({}), 400, "does not support inject_nmi"),
+        ("GET", "management/indicators", Value::Null, 200, "led@chassis"),
+        ("GET", "management/indicators/chassis", Value::Null, 200, "led@chassis"),
+        ("GET", "management/indicators/system", Value::Null, 200, "{\"indicators\":[]}"),
+        ("GET", "management/indicators/chassis/led-9", Value::Null, 404, "led-9@chassis"),
+        ("GET", "management/indicators/led@chassis", Value::Null, 400, "ipmi_address"),
+        ("PUT", "management/indicators/chassis/led", json!({"state": "on"}), 400, "OFF, ON"),
+        ("PUT", "management/indicators/led@chassis", json!({"state": "ON"}), 400, "ipmi_address"),
+        ("PUT", "management/inject_nmi", json!({}), 400, "ipmi_address"),
         ("PUT", "states/raid", json!({"logical_disks": []}), 400, "does not support raid"),
         ("PUT", "states/raid", json!({"logical_disks": "x"}), 400, "logical_disks"),
         (
@@ -204,22 +201,74 @@ async fn a_runbook_stands_for_its_steps_on_nodes_with_its_trait() {
 }
 
 #[tokio::test]
-async fn a_deploy_template_that_nobody_would_run_stops_the_deploy() {
+async fn a_template_s_steps_are_in_the_order_of_a_machine_whose_traits_name_it() {
     let client = client();
-    let steps = json!([{"interface": "bios", "step": "x", "args": {}, "priority": 1}]);
-    client.send("POST", "/v1/deploy_templates", json!({"name": "CUSTOM_T", "steps": steps})).await;
-    let info = json!({"traits": ["CUSTOM_T"], "image_source": "http://h/x", "image_checksum": super::SHA256});
+    let step = |step: &str, priority: u32| json!({"interface": "raid", "step": step, "args": {}, "priority": priority});
+    for (name, steps) in [
+        ("CUSTOM_T", json!([step("a", 90), step("b", 20)])),
+        ("CUSTOM_OTHER", json!([step("c", 10)])),
+        (
+            "CUSTOM_CORE",
+            json!([{"interface": "deploy", "step": "write_image", "args": {}, "priority": 70}]),
+        ),
+    ] {
+        let template = json!({"name": name, "steps": steps});
+        assert_eq!(client.send("POST", "/v1/deploy_templates", template).await.status, 201);
+    }
+    let info = json!({"traits": ["CUSTOM_T", "CUSTOM_NONE"], "image_source": "http://h/x", "image_checksum": super::SHA256});
     let uuid = client.node(json!({"name": "n", "instance_info": info})).await["uuid"].clone();
     client.send("POST", "/v1/ports", json!({"node_uuid": uuid, "address": super::MAC})).await;
     client.force("n", |node| node.provision_state = crate::node::ProvisionState::Available).await;
-    let answer =
-        client.send("PUT", "/v1/nodes/n/states/provision", json!({"target": "active"})).await;
+    let asked = json!({"target": "active", "deploy_steps": [step("b", 0), step("d", 5)]});
+    let answer = client.send("PUT", "/v1/nodes/n/states/provision", asked).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let order = client.app.store.node("n").await.unwrap().unwrap().work.unwrap().order.work;
+    let ironwright_api::Work::Deploy(deploy) = order else { panic!("{order:?}") };
+    let steps: Vec<_> =
+        deploy.steps.iter().map(|step| (step.step.as_str(), step.priority)).collect();
+    assert_eq!(steps, [("a", 90), ("d", 5)]);
+
+    client
+        .force("n", |node| {
+            node.provision_state = crate::node::ProvisionState::Available;
+            node.instance_info.insert("traits".into(), json!(["CUSTOM_CORE"]));
+        })
+        .await;
+    let active = json!({"target": "active"});
+    let refused = client.send("PUT", "/v1/nodes/n/states/provision", active).await;
     assert_eq!(
-        (answer.status, answer.fault().contains("deploy template CUSTOM_T")),
+        (refused.status, refused.fault().contains("deploy.write_image is a part of every deploy")),
         (400, true),
         "{}",
-        answer.text
+        refused.text
     );
+}
+
+#[tokio::test]
+async fn the_lights_of_a_fake_machine_are_read_and_set() {
+    let client = client();
+    client.node(json!({"name": "n"})).await;
+    let at = "/v1/nodes/n/management/indicators";
+    let all = client.get(at).await.json();
+    let names: Vec<&str> = all["indicators"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|one| one["name"].as_str())
+        .collect();
+    assert_eq!(names, ["led-0@chassis", "led@system"]);
+    let set = |path: &'static str, state: &'static str| {
+        let path = format!("{at}/{path}");
+        let client = &client;
+        async move { client.send("PUT", &path, json!({"state": state})).await.status }
+    };
+    assert_eq!(set("led@system", "BLINKING").await, 204);
+    assert_eq!(set("system/led", "GREEN").await, 400);
+    assert_eq!(set("led-0@chassis", "ON").await, 400, "it is read-only");
+    for path in ["led@system", "system/led"] {
+        let state = client.get(&format!("{at}/{path}")).await.json();
+        assert_eq!(state, json!({"state": "BLINKING"}));
+    }
 }
 
 #[tokio::test]

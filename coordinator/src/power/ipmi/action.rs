@@ -12,7 +12,7 @@ use crate::power::{BmcError, Boot, BootDevice, Command, Performed};
 /// Between two readings of a state that is about to change.
 pub(super) const POLL: Duration = Duration::from_secs(1);
 /// What an operating system gets to shut down, as Ironic's `soft_power_off_timeout`.
-const SOFT_OFF: Duration = Duration::from_secs(600);
+pub(super) const SOFT_OFF: Duration = Duration::from_secs(600);
 /// Completion code "not supported in the present state": the power already is as asked, or is changing.
 const NOT_IN_THIS_STATE: u8 = 0xd5;
 
@@ -46,6 +46,8 @@ pub(super) struct Action<'a> {
     pub(super) address: &'a str,
     /// The longest a power change may take.
     pub(super) change: Duration,
+    /// The longest an operating system may take to shut down.
+    pub(super) soft: Duration,
     /// Between two readings.
     pub(super) poll: Duration,
 }
@@ -87,7 +89,7 @@ impl Action<'_> {
             .iter()
             .map(|command| match command {
                 Command::On | Command::Off => self.change,
-                Command::SoftOff => SOFT_OFF,
+                Command::SoftOff => self.soft,
                 Command::Boot(_) => Duration::ZERO,
             })
             .sum()
@@ -104,7 +106,7 @@ impl Action<'_> {
             let (on, control, patience) = match command {
                 Command::On => (true, Control::On, self.change),
                 Command::Off => (false, Control::Off, self.change),
-                Command::SoftOff => (false, Control::SoftOff, SOFT_OFF),
+                Command::SoftOff => (false, Control::SoftOff, self.soft),
                 Command::Boot(boot) => {
                     performed.remarks.extend(self.set_boot(chassis, *boot).await?);
                     continue;
@@ -258,6 +260,7 @@ mod tests {
 
     async fn perform(bmc: &mut Scripted, commands: &[Command]) -> Result<Performed, BmcError> {
         let action = Action {
+            soft: SOFT_OFF,
             address: "192.0.2.7:623",
             change: Duration::from_millis(20),
             poll: Duration::ZERO,

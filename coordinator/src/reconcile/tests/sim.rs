@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use ironwright_api::{Beat, Event, Heartbeat, HeartbeatReply, PROTOCOL, Progress, Report};
+use ironwright_api::{
+    Beat, CleanStep, Event, Heartbeat, HeartbeatReply, PROTOCOL, Progress, Report, Work,
+};
 use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
@@ -55,8 +57,11 @@ pub(super) struct SimAgent {
     pub(super) seq: u64,
     /// Sent, but not acknowledged.
     pub(super) pending: Vec<Report>,
-    /// The order it works on, and how far: 1 step begun, 2 step ended, 3 final report made.
-    stage: u8,
+    /// The order it works on.
+    order: Option<Uuid>,
+    /// How far: every step is begun and ended, then comes the final report.
+    stage: usize,
+    finished: bool,
     pub(super) last: HeartbeatReply,
 }
 
@@ -224,7 +229,11 @@ impl Rig {
     }
 
     pub(super) async fn ask(&self, verb: Verb) {
-        actions::provision(&self.app, &self.node.to_string(), Request::plain(verb)).await.unwrap();
+        self.request(Request::plain(verb)).await;
+    }
+
+    pub(super) async fn request(&self, request: Request) {
+        actions::provision(&self.app, &self.node.to_string(), request).await.unwrap();
     }
 
     /// Lets virtual time pass until the node is in `state` and at rest there.
@@ -296,7 +305,9 @@ impl Rig {
                     token: reply.config.agent_token.unwrap(),
                     seq: 0,
                     pending: Vec::new(),
+                    order: None,
                     stage: 0,
+                    finished: false,
                     last: HeartbeatReply::default(),
                 });
             }
@@ -311,7 +322,7 @@ impl Rig {
         let faults = machine.faults.clone();
         let Some(agent) = machine.agent.as_mut() else { return };
         let Ok(reply) = reply else { return };
-        let final_sent = agent.stage == 3;
+        let final_sent = agent.finished;
         if final_sent && faults.final_replies_lost > 0 {
             machine.faults.final_replies_lost -= 1;
             return;
@@ -335,12 +346,18 @@ impl SimAgent {
     /// One more stage of the order, once everything before is acknowledged.
     fn work(&mut self, reply: &HeartbeatReply, faults: &Faults) {
         let Some(order) = reply.order.as_ref().filter(|_| self.pending.is_empty()) else { return };
-        let step = "work".to_owned();
-        let event = match self.stage {
-            0 => Event::StepStarted { step },
-            1 => Event::StepEnded { step, evidence: None },
-            2 => faults.failure.clone().map_or(Event::Finished, Event::Failed),
-            _ => return,
+        if self.order != Some(order.order_id) {
+            (self.order, self.stage, self.finished) = (Some(order.order_id), 0, false);
+        }
+        let steps = steps(&order.work);
+        let event = match (steps.get(self.stage / 2).cloned(), self.stage % 2) {
+            (Some(step), 0) => Event::StepStarted { step },
+            (Some(step), _) => Event::StepEnded { step, evidence: None },
+            (None, _) if self.finished => return,
+            (None, _) => {
+                self.finished = true;
+                faults.failure.clone().map_or(Event::Finished, Event::Failed)
+            }
         };
         self.stage += 1;
         self.seq += 1;
@@ -350,6 +367,20 @@ impl SimAgent {
             attempt: order.attempt,
             event,
         });
+    }
+}
+
+/// What an agent of this order begins and ends; one step where nobody names any.
+fn steps(work: &Work) -> Vec<String> {
+    let named = |steps: &[CleanStep]| steps.iter().map(|step| step.step.clone()).collect();
+    match work {
+        Work::Clean(clean) if clean.automated.is_none() => named(&clean.steps),
+        Work::Service(service) => named(&service.steps),
+        Work::Deploy(deploy) if !deploy.steps.is_empty() => {
+            let extra = deploy.steps.iter().map(|step| step.step.clone());
+            extra.chain(["work".to_owned()]).collect()
+        }
+        Work::Inspect | Work::Clean(_) | Work::Deploy(_) | Work::Unknown => vec!["work".to_owned()],
     }
 }
 

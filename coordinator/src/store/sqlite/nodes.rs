@@ -1,13 +1,13 @@
 //! Nodes in SQLite.
 
 use jiff::Timestamp;
+use sqlx::Row;
 use sqlx::sqlite::{SqlitePool, SqliteRow};
-use sqlx::{AssertSqlSafe, Row};
 use uuid::Uuid;
 
 use super::{failed, from_text, refused, to_text};
 use crate::node::{Node, PowerState};
-use crate::store::{Children, NodeFilter, NodeSummary, StoreError};
+use crate::store::StoreError;
 
 pub(super) async fn create(pool: &SqlitePool, node: &Node) -> Result<Node, StoreError> {
     let node = Node { version: 1, ..node.clone() };
@@ -58,7 +58,7 @@ pub(super) async fn one(pool: &SqlitePool, ident: &str) -> Result<Option<Node>, 
     row.map(|row| node(&row)).transpose()
 }
 
-fn node(row: &SqliteRow) -> Result<Node, StoreError> {
+pub(super) fn node(row: &SqliteRow) -> Result<Node, StoreError> {
     let attempt = "read a node";
     let text: &str = row.try_get("document").map_err(failed(attempt))?;
     let version = row.try_get("version").map_err(failed(attempt))?;
@@ -109,91 +109,6 @@ pub(super) async fn delete(pool: &SqlitePool, uuid: Uuid) -> Result<(), StoreErr
     let done =
         sqlx::query("DELETE FROM node WHERE uuid = ?").bind(uuid.to_string()).execute(pool).await;
     done.map(drop).map_err(failed("delete a node"))
-}
-
-/// The columns a list may be sorted by. Anything else sorts by creation; the API checks before it asks.
-const SORTABLE: [&str; 9] = [
-    "uuid",
-    "name",
-    "driver",
-    "provision_state",
-    "power_state",
-    "maintenance",
-    "resource_class",
-    "instance_uuid",
-    "fault",
-];
-
-/// Runs a list over `fields` with the filter's conditions, order and page.
-async fn list(
-    pool: &SqlitePool,
-    fields: &str,
-    filter: &NodeFilter,
-) -> Result<Vec<SqliteRow>, StoreError> {
-    let key =
-        filter.sort_key.as_deref().and_then(|key| SORTABLE.into_iter().find(|known| *known == key));
-    // Column names come from the constants above; everything from outside is bound.
-    let key = key.map_or_else(|| "''".to_owned(), |key| format!("COALESCE({key}, '')"));
-    let (after, direction) = if filter.descending { ("<", "DESC") } else { (">", "ASC") };
-    let sql = format!(
-        "SELECT {fields} FROM node
-         WHERE (?1 IS NULL OR provision_state = ?1) AND (?2 IS NULL OR maintenance = ?2)
-           AND (?3 IS NULL OR driver = ?3) AND (?4 IS NULL OR resource_class = ?4)
-           AND (?5 IS NULL OR instance_uuid = ?5) AND (?6 IS NULL OR (instance_uuid IS NOT NULL) = ?6)
-           AND (?7 IS NULL OR fault = ?7)
-           AND (?8 IS NULL OR NOT EXISTS (SELECT 1 FROM node WHERE uuid = ?8)
-                OR ({key}, seq) {after} (SELECT {key}, seq FROM node WHERE uuid = ?8))
-           AND (?10 = 0 OR (?10 = 1 AND parent_node IS NULL) OR parent_node = ?11)
-         ORDER BY {key} {direction}, seq {direction} LIMIT ?9"
-    );
-    let limit = if filter.limit == 0 { -1 } else { i64::try_from(filter.limit).unwrap_or(-1) };
-    let (children, parent) = match filter.children {
-        Children::Shown => (0, None),
-        Children::Hidden => (1, None),
-        Children::Of(parent) => (2, Some(parent.to_string())),
-    };
-    sqlx::query(AssertSqlSafe(sql))
-        .bind(filter.provision_state.clone())
-        .bind(filter.maintenance)
-        .bind(filter.driver.clone())
-        .bind(filter.resource_class.clone())
-        .bind(filter.instance_uuid.map(|uuid| uuid.to_string()))
-        .bind(filter.associated)
-        .bind(filter.fault.clone())
-        .bind(filter.marker.map(|uuid| uuid.to_string()))
-        .bind(limit)
-        .bind(children)
-        .bind(parent)
-        .fetch_all(pool)
-        .await
-        .map_err(failed("list nodes"))
-}
-
-pub(super) async fn whole(pool: &SqlitePool, filter: &NodeFilter) -> Result<Vec<Node>, StoreError> {
-    list(pool, "document, version", filter).await?.iter().map(node).collect()
-}
-
-pub(super) async fn summaries(
-    pool: &SqlitePool,
-    filter: &NodeFilter,
-) -> Result<Vec<NodeSummary>, StoreError> {
-    let fields = "uuid, name, instance_uuid, power_state, provision_state, maintenance";
-    list(pool, fields, filter).await?.iter().map(summary).collect()
-}
-
-fn summary(row: &SqliteRow) -> Result<NodeSummary, StoreError> {
-    let read = || -> Result<_, sqlx::Error> {
-        let instance: Option<String> = row.try_get("instance_uuid")?;
-        Ok(NodeSummary {
-            uuid: parse(row.try_get("uuid")?)?,
-            name: row.try_get("name")?,
-            instance_uuid: instance.as_deref().map(parse).transpose()?,
-            power_state: row.try_get("power_state")?,
-            provision_state: row.try_get("provision_state")?,
-            maintenance: row.try_get("maintenance")?,
-        })
-    };
-    read().map_err(failed("list nodes"))
 }
 
 fn parse(text: &str) -> Result<Uuid, sqlx::Error> {

@@ -1,11 +1,12 @@
 //! The body of `PUT …/states/provision`: its keys, targets, steps and config drive, checked for their shape. Pure.
 
-use ironwright_api::CleanStep;
 use serde_json::{Map, Value};
 
+use super::steps::{Step, deploy_step, in_order, one_step};
 use crate::actions::Request;
 use crate::http::error::ApiError;
 use crate::http::version::Version;
+use crate::node::attributes::flag;
 use crate::node::lifecycle::Verb;
 use crate::node::validate::configdrive;
 
@@ -40,16 +41,9 @@ const TARGETS: [(&str, u16); 15] = [
     ("service", 87),
 ];
 
-/// Interfaces that have steps.
-const STEP_INTERFACES: [&str; 7] =
-    ["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
-
 /// Keys of the body with steps, and for which targets they are.
-const STEPS: [(&str, &[Verb]); 3] = [
-    ("clean_steps", &[Verb::Clean]),
-    ("deploy_steps", &[Verb::Active, Verb::Rebuild]),
-    ("service_steps", &[Verb::Service]),
-];
+const STEPS: [(&str, &[Verb]); 2] =
+    [("clean_steps", &[Verb::Clean]), ("service_steps", &[Verb::Service])];
 
 /// What a body asks for.
 #[derive(Debug)]
@@ -80,13 +74,16 @@ pub(super) fn request(body: &Value, version: Version) -> Result<Asked, ApiError>
         target.ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: target".into()))?;
     let verb = verb(target, version)?;
     let given = |key: &str| body.get(key).filter(|value| !value.is_null());
-    let ramdisk = given("disable_ramdisk").is_none_or(|value| value.as_bool() == Some(false));
-    if !ramdisk {
-        problems.push(
-            "disable_ramdisk is not supported: steps are performed in the ramdisk. Leave it out."
-                .to_owned(),
-        );
-    }
+    let without_ramdisk =
+        given("disable_ramdisk").map_or(Ok(false), |value| without_ramdisk(verb, value, version));
+    let without_ramdisk = match without_ramdisk {
+        Ok(without) => without,
+        Err(error @ ApiError::TooNew(_)) => return Err(error),
+        Err(error) => {
+            problems.push(error.to_string());
+            false
+        }
+    };
     problems.extend(password_problem(verb, given("rescue_password")));
     let drive = given("configdrive").cloned();
     if let Some(drive) = &drive {
@@ -94,15 +91,25 @@ pub(super) fn request(body: &Value, version: Version) -> Result<Asked, ApiError>
     }
     let mut all = Vec::new();
     for (key, verbs) in STEPS {
-        all.extend(steps(key, verbs, verb, given(key), &mut problems));
+        all.extend(steps(key, verbs, verb, given(key), &one_step, &mut problems));
     }
+    let of_deploy = &[Verb::Active, Verb::Rebuild];
+    let deploy_steps =
+        steps("deploy_steps", of_deploy, verb, given("deploy_steps"), &deploy_step, &mut problems);
     let runbook = given("runbook").map(|value| runbook(verb, value, &all)).transpose();
     let runbook = runbook.unwrap_or_else(|problem| {
         problems.push(problem);
         None
     });
     if problems.is_empty() {
-        Ok(Asked { request: Request { verb, configdrive: drive, steps: all }, runbook })
+        let request = Request {
+            verb,
+            configdrive: drive,
+            steps: in_order(all),
+            deploy_steps,
+            without_ramdisk,
+        };
+        Ok(Asked { request, runbook })
     } else {
         Err(ApiError::problems(&problems))
     }
@@ -158,7 +165,7 @@ fn password_problem(verb: Verb, password: Option<&Value>) -> Option<String> {
 }
 
 /// The name or UUID of a runbook, which stands for the steps.
-fn runbook(verb: Verb, value: &Value, steps: &[CleanStep]) -> Result<String, String> {
+fn runbook(verb: Verb, value: &Value, steps: &[Step]) -> Result<String, String> {
     let ident = value.as_str().ok_or("runbook must be the name or UUID of a runbook.")?;
     if !matches!(verb, Verb::Clean | Verb::Service) {
         return Err(
@@ -172,13 +179,32 @@ fn runbook(verb: Verb, value: &Value, steps: &[CleanStep]) -> Result<String, Str
     Ok(ident.to_owned())
 }
 
-fn steps(
+/// Whether the steps must do without a ramdisk.
+fn without_ramdisk(verb: Verb, value: &Value, version: Version) -> Result<bool, ApiError> {
+    let without = flag("disable_ramdisk", value).map_err(ApiError::Invalid)?;
+    if without && !matches!(verb, Verb::Clean | Verb::Service) {
+        return Err(ApiError::Invalid(
+            "\"disable_ramdisk\" is only valid when setting target provision state to clean or service"
+                .into(),
+        ));
+    }
+    if without && verb == Verb::Service && version.0 < 108 {
+        return Err(ApiError::TooNew(
+            "disable_ramdisk for a service needs at least version 1.108.".into(),
+        ));
+    }
+    Ok(without)
+}
+
+/// The steps under `key`; every problem goes to `problems`.
+fn steps<T>(
     key: &str,
     verbs: &[Verb],
     verb: Verb,
     steps: Option<&Value>,
+    one: &dyn Fn(&Value) -> Result<T, String>,
     problems: &mut Vec<String>,
-) -> Vec<CleanStep> {
+) -> Vec<T> {
     let Some(steps) = steps.filter(|steps| steps.as_array().is_none_or(|list| !list.is_empty()))
     else {
         return Vec::new();
@@ -197,48 +223,12 @@ fn steps(
     let mut good = Vec::new();
     let word = key.split('_').next().unwrap_or_default();
     for (at, step) in steps.iter().enumerate() {
-        match one_step(step, key == "deploy_steps") {
+        match one(step) {
             Ok(step) => good.push(step),
             Err(problem) => problems.push(format!("{word} step {}: {problem}", at + 1)),
         }
     }
     good
-}
-
-/// One step; steps of a deploy have a priority too, and must have it.
-pub(in crate::http) fn one_step(step: &Value, prioritised: bool) -> Result<CleanStep, String> {
-    let object = step.as_object().ok_or("must be an object.")?;
-    let known = |key: &str| {
-        matches!(key, "interface" | "step" | "args") || (prioritised && key == "priority")
-    };
-    if let Some(key) = object.keys().find(|key| !known(key)) {
-        let priority = if prioritised { ", priority" } else { "" };
-        return Err(format!(
-            "'{key}' is not supported; known are interface, step, args{priority}."
-        ));
-    }
-    let priority = object.get("priority").and_then(Value::as_u64);
-    if prioritised && priority.is_none() {
-        return Err("'priority' is required and must be a whole number from 0 on.".into());
-    }
-    let text = |key: &str| {
-        object
-            .get(key)
-            .and_then(Value::as_str)
-            .ok_or(format!("'{key}' is required and must be text."))
-    };
-    let (interface, step) = (text("interface")?, text("step")?);
-    if !STEP_INTERFACES.contains(&interface) {
-        return Err(format!(
-            "interface '{interface}' must be one of {}.",
-            STEP_INTERFACES.join(", ")
-        ));
-    }
-    let args = object.get("args").cloned().unwrap_or_default();
-    if !args.is_object() && !args.is_null() {
-        return Err("'args' must be an object.".into());
-    }
-    Ok(CleanStep { interface: interface.to_owned(), step: step.to_owned(), args })
 }
 
 #[cfg(test)]

@@ -1,0 +1,323 @@
+//! Carries commands out, with the same calls that our own orders make.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ironwright_api::{Failure, StepRecord};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::End;
+use super::book::Book;
+use super::command::Command;
+use super::fault::{Fault, Refusal};
+use super::{logs, node, rescue, steps};
+use crate::deploy::{RootDisk, firmware};
+use crate::heartbeat::{Desk, OrderDesk};
+use crate::order::{Machine, blocking};
+use crate::plugin::supply::Loaded;
+use crate::report::{LogTail, chain};
+use crate::steps::run::Ground;
+use crate::steps::{Phase, all};
+use crate::sys::disk::{Access, BlockDevice as _, RealDisk};
+
+/// Where Ironic keeps a disk's identifier in the master boot record: `root uuid` of a whole-disk image.
+const MBR_ID: usize = 440;
+
+/// Who carries commands out.
+#[derive(Debug)]
+pub(super) struct Worker {
+    machine: Arc<Machine>,
+    desk: Arc<Desk>,
+    tail: LogTail,
+    /// The node as it was shown last.
+    node: Mutex<Value>,
+    /// The order of the present step, to cancel it.
+    present: Mutex<Option<OrderDesk>>,
+    end: watch::Sender<Option<End>>,
+    tasks: TaskTracker,
+}
+
+impl Worker {
+    pub(super) fn new(machine: Arc<Machine>, desk: Arc<Desk>, tail: LogTail, node: Value) -> Self {
+        let (node, present) = (Mutex::new(node), Mutex::default());
+        let (end, tasks) = (watch::Sender::new(None), TaskTracker::new());
+        Self { machine, desk, tail, node, present, end, tasks }
+    }
+
+    /// Begins `command` and enters it in `book`.
+    ///
+    /// # Errors
+    /// 409 while another one runs.
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        book: &Arc<Book>,
+        name: &str,
+        command: Command,
+    ) -> Result<Uuid, Refusal> {
+        let short = name.split_once('.').map_or(name, |(_, command)| command);
+        let id = book.begin(short)?;
+        tracing::info!("command {name}");
+        let (worker, book, name) = (self.clone(), book.clone(), name.to_owned());
+        let tell = command.is_asynchronous();
+        self.tasks.spawn(async move {
+            let inner = worker.clone();
+            // A panic is a failed command, not a command that runs for ever.
+            let result = match tokio::spawn(async move { inner.perform(command).await }).await {
+                Ok(result) => result,
+                Err(error) => Err(Fault::new("AgentPanic", "the agent failed", error.to_string())),
+            };
+            match &result {
+                Ok(_) => tracing::info!("command {name} done"),
+                Err(fault) => tracing::error!("command {name} failed: {}", fault.details),
+            }
+            book.end(id, result, tell);
+        });
+        Ok(id)
+    }
+
+    /// How a command ended this agent's work, when it does.
+    pub(super) async fn ended(&self) -> End {
+        let mut end = self.end.subscribe();
+        // Fails only when the sender is gone, and the sender is ours.
+        let end = end.wait_for(Option::is_some).await.ok().and_then(|end| *end);
+        end.unwrap_or(End::Stopped)
+    }
+
+    /// Asks the present step to stop, and waits for it.
+    pub(super) async fn stop(&self) {
+        if let Some(desk) = &*self.present.lock().unwrap_or_else(PoisonError::into_inner) {
+            desk.cancel();
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn perform(&self, command: Command) -> Result<Value, Fault> {
+        match command {
+            Command::GetSteps { phase, node } => {
+                self.note(node);
+                let plugins = self.plugins();
+                let (jobs, problems) = all(phase, &plugins);
+                for problem in problems {
+                    tracing::warn!("{problem}");
+                }
+                Ok(steps::described(phase, &jobs, &steps::versions(&plugins)))
+            }
+            Command::ExecuteStep { phase, step, node, versions } => {
+                self.note(node);
+                // The future of a step is large and lives long.
+                Box::pin(self.step(phase, step, &versions)).await
+            }
+            Command::PrepareImage { args } => Box::pin(self.prepare_image(args)).await,
+            Command::PartitionUuids => self.partition_uuids().await,
+            Command::InstallBootloader { uefi } => self.install_bootloader(uefi).await,
+            Command::Sync => self.sync().await.map(|()| Value::Null),
+            Command::PowerOff => self.finish(End::PowerOff).await,
+            Command::Reboot => self.finish(End::Reboot).await,
+            Command::Lockdown => self.finish(End::Lockdown).await,
+            Command::FinalizeRescue { password } => {
+                rescue::prepare(self.machine.system(), &password).map_err(|why| {
+                    Fault::new("IncompatibleRescue", "the rescue account could not be made", why)
+                })?;
+                self.end.send_replace(Some(End::Rescue));
+                Ok(Value::Null)
+            }
+            Command::CollectLogs => {
+                let (tail, inventory) = (self.tail.clone(), self.inventory());
+                let packed = blocking(move || Ok(logs::packed(&tail, &inventory))).await;
+                Ok(json!({"system_logs": packed.map_err(|why| unexpected(&why))?}))
+            }
+            Command::HardwareInfo => Ok(self.inventory()["inventory"].take()),
+        }
+    }
+
+    async fn step(&self, phase: Phase, step: Value, versions: &Value) -> Result<Value, Fault> {
+        let plugins = self.plugins();
+        let ours = steps::versions(&plugins);
+        if !steps::fits(versions, &ours) {
+            return Err(Fault::version_mismatch(&versions.to_string(), &json!(ours).to_string()));
+        }
+        let kind = match phase {
+            Phase::Clean => "CleaningError",
+            Phase::Deploy => "DeploymentError",
+            Phase::Service => "ServicingError",
+        };
+        let name = step["step"].as_str().unwrap_or_default();
+        let what = format!("{} step {name} failed", phase.name());
+        let known = all(phase, &plugins).0.into_iter().find(|job| {
+            job.name() == name
+                && step["interface"].as_str().is_none_or(|given| given == job.info().interface)
+        });
+        let job = known.ok_or_else(|| {
+            let details = format!(
+                "Could not find method: {name}: this agent has no such {} step",
+                phase.name()
+            );
+            Fault::new("HardwareManagerMethodNotFound", &what, details)
+        })?;
+        let node = self.node();
+        let (job, problems) = job.clone().with_args(&steps::arguments(&job, &step, &node));
+        if !problems.is_empty() {
+            return Err(Fault::new(kind, &what, problems.join("; ")));
+        }
+        let evidence = self.run(&job, &node).await;
+        let evidence = evidence.map_err(|failure| Fault::of(kind, &what, &failure))?;
+        let (result, echo) = (format!("{}_result", phase.name()), format!("{}_step", phase.name()));
+        Ok(json!({ (result): steps::result(evidence), (echo): step }))
+    }
+
+    /// Says what a step will do, then does it.
+    async fn run(
+        &self,
+        job: &crate::steps::Job,
+        node: &Value,
+    ) -> Result<Option<ironwright_api::Evidence>, Failure> {
+        let desk = self.desk.for_order(Uuid::new_v4(), 1).without_restarts();
+        *self.present.lock().unwrap_or_else(PoisonError::into_inner) = Some(desk.clone());
+        let settings = node::erase_settings(node);
+        let done: &[StepRecord] = &[];
+        let ground = Ground {
+            machine: &self.machine,
+            settings: &settings,
+            root_device: node::root_device(node),
+            done,
+            desk: &desk,
+        };
+        let said = ground.sentences(job).await;
+        let result = match said {
+            Ok(sentences) => {
+                for sentence in sentences {
+                    tracing::info!("{}: {sentence}", job.key());
+                }
+                match desk.step_started(job.name()).await {
+                    Ok(()) => ground.one(job).await,
+                    Err(cancelled) => Err(crate::deploy::run::stopped(job.name(), cancelled)),
+                }
+            }
+            Err(failure) => Err(failure),
+        };
+        *self.present.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        result
+    }
+
+    /// The image as conductors before steps ask for it.
+    async fn prepare_image(&self, args: Value) -> Result<Value, Fault> {
+        let id = args["image_info"]["id"].as_str().unwrap_or_default().to_owned();
+        let step = json!({"interface": "deploy", "step": "write_image", "args": args});
+        let result = self.step(Phase::Deploy, step, &Value::Null).await?;
+        let device = result["deploy_result"]["device"].as_str().unwrap_or_default();
+        let uuid = self.root_uuid().await?;
+        Ok(json!({
+            "result": format!("prepare_image: image ({id}) written to device {device} root_uuid={uuid}")
+        }))
+    }
+
+    /// Of a whole-disk image: the identifier in the disk's first sector.
+    async fn partition_uuids(&self) -> Result<Value, Fault> {
+        Ok(json!({"root uuid": self.root_uuid().await?}))
+    }
+
+    async fn root_uuid(&self) -> Result<String, Fault> {
+        let (root, system) = (self.root_disk().await?, self.machine.system().clone());
+        let read = blocking(move || {
+            let mut sector = [0; 512];
+            let read = system.admit(&root.path).map_err(|error| chain(&error)).and_then(|path| {
+                let disk = RealDisk::open(path, Access::Read).map_err(|error| chain(&error))?;
+                let mut block = vec![0; disk.sector_bytes().max(512) as usize];
+                disk.read_at(0, &mut block).map_err(|error| chain(&error))?;
+                sector.copy_from_slice(block.get(..512).unwrap_or(&[0; 512]));
+                Ok(())
+            });
+            Ok(read.map(|()| sector))
+        });
+        let sector = read.await.map_err(|why| unexpected(&why))?;
+        let sector =
+            sector.map_err(|why| Fault::new("DeviceNotFound", "cannot read the root disk", why))?;
+        let id = sector.get(MBR_ID..MBR_ID + 4).and_then(|id| id.try_into().ok());
+        Ok(format!("{:#010x}", u32::from_le_bytes(id.unwrap_or_default())))
+    }
+
+    /// The firmware was told with the image already, where that was this process's; told again it changes nothing.
+    async fn install_bootloader(&self, uefi: bool) -> Result<Value, Fault> {
+        if !uefi {
+            tracing::info!(
+                "BIOS firmware starts what the image has in its first sector: nothing to do"
+            );
+            return Ok(Value::Null);
+        }
+        let (root, system) = (self.root_disk().await?, self.machine.system().clone());
+        let told = blocking(move || firmware::tell(&system, &root)).await;
+        let told = told.map_err(|failure| {
+            Fault::of("DeviceNotFound", "the disk cannot be made bootable", &failure)
+        })?;
+        tracing::info!("install_bootloader: {told}");
+        Ok(Value::Null)
+    }
+
+    /// Where the image went; after a restart of this process where it would go.
+    async fn root_disk(&self) -> Result<RootDisk, Fault> {
+        if let Some(disk) = self.machine.written() {
+            return Ok(disk);
+        }
+        let facts = self.machine.look_again().await.map_err(|why| unexpected(&why))?;
+        let node = self.node();
+        let skip = node::erase_settings(&node).skip;
+        facts
+            .root_disk(node::root_device(&node), &skip)
+            .map_err(|why| Fault::new("DeviceNotFound", "no root disk", why.to_string()))
+    }
+
+    /// Flushes every disk: the conductor is about to cut the power.
+    async fn sync(&self) -> Result<(), Fault> {
+        let facts = self.machine.look_again().await.map_err(|why| unexpected(&why))?;
+        let system = self.machine.system().clone();
+        let flushed = blocking(move || {
+            for disk in facts.disks.iter().filter(|disk| !disk.read_only) {
+                let path = system.admit(&disk.path).map_err(|error| chain(&error));
+                let flushed = path.and_then(|path| {
+                    // Not held alone: nothing is changed.
+                    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+                    file.sync_all().map_err(|error| error.to_string())
+                });
+                if let Err(why) = flushed {
+                    return Ok(Err(format!("{}: {why}", disk.path.display())));
+                }
+            }
+            Ok(Ok(()))
+        });
+        let flushed = flushed.await.map_err(|why| unexpected(&why))?;
+        flushed.map_err(|why| Fault::new("CommandExecutionError", "a disk was not flushed", why))
+    }
+
+    async fn finish(&self, end: End) -> Result<Value, Fault> {
+        self.sync().await?;
+        self.end.send_replace(Some(end));
+        Ok(Value::Null)
+    }
+
+    /// A conductor has no plugins to offer: what the ramdisk has.
+    fn plugins(&self) -> Vec<Arc<Loaded>> {
+        Vec::new()
+    }
+
+    fn inventory(&self) -> Value {
+        crate::heartbeat::Crew::inventory(&*self.machine)
+    }
+
+    fn note(&self, node: Value) {
+        if node.is_object() {
+            self.machine.set_raid(node::raid(&node));
+            *self.node.lock().unwrap_or_else(PoisonError::into_inner) = node;
+        }
+    }
+
+    fn node(&self) -> Value {
+        self.node.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn unexpected(failure: &Failure) -> Fault {
+    Fault::of("CommandExecutionError", "the command failed", failure)
+}
