@@ -61,39 +61,16 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             notes.push(format!("step {step} began"));
         }
         Event::StepEnded { step, evidence } => {
-            let step = cut(step, NAME_MAX);
-            match accept::accept(work, uuid, &step, evidence.clone(), keeper) {
-                Ok(evidence) => {
-                    if let Some(failure) = raid::nothing_built(work, &step, evidence.as_ref()) {
-                        notes.push(format!("refused: {}", sentence(&failure)));
-                        work.outcome = Some(Outcome::Failed(failure));
-                        return;
-                    }
-                    ended(work, &step, evidence.as_ref());
-                    notes.push(format!("step {step} ended well"));
-                    if work.abort {
-                        work.outcome = Some(Outcome::Failed(aborted(&step)));
-                    }
-                    raid::record(node, &step, evidence.as_ref());
-                }
-                Err(refusal) => {
-                    let failure = accept::refused(&step, &refusal);
-                    notes.push(format!("refused: {}", sentence(&failure)));
-                    work.outcome = Some(Outcome::Failed(failure));
-                }
-            }
+            step_ended(node, &cut(step, NAME_MAX), evidence.clone(), keeper, notes);
         }
         Event::Reboot { step, state, message } => {
             let step = cut(step, NAME_MAX);
             let because = cut(message, TEXT_MAX);
             notes.push(format!("step {step} goes on after a restart: {because}"));
-            work.outcome = Some(match restart(work, &step, state) {
-                Ok(()) => Outcome::Reboot,
-                Err(failure) => {
-                    notes.push(format!("refused: {}", sentence(&failure)));
-                    Outcome::Failed(failure)
-                }
-            });
+            match restart(work, &step, state) {
+                Ok(()) => work.outcome = Some(Outcome::Reboot),
+                Err(failure) => refuse(work, failure, notes),
+            }
         }
         Event::Attested { step, certificates } => {
             let step = cut(step, NAME_MAX);
@@ -101,13 +78,10 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
         }
         Event::Finished => {
             notes.push("the agent finished the order".to_owned());
-            work.outcome = Some(match accept::left_out(work).or_else(|| plan::not_said(work)) {
-                None => Outcome::Finished,
-                Some(failure) => {
-                    notes.push(format!("refused: {}", sentence(&failure)));
-                    Outcome::Failed(failure)
-                }
-            });
+            match accept::left_out(work).or_else(|| plan::not_said(work)) {
+                None => work.outcome = Some(Outcome::Finished),
+                Some(failure) => refuse(work, failure, notes),
+            }
         }
         Event::Failed(failure) => {
             let failure = within_bounds(failure);
@@ -118,12 +92,42 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             work.plan = plan::kept(steps);
             notes.extend(plan::described(&work.plan));
             if let Some(failure) = plan::plugins_left_out(work, plugins) {
-                notes.push(format!("refused: {}", sentence(&failure)));
-                work.outcome = Some(Outcome::Failed(failure));
+                refuse(work, failure, notes);
             }
         }
         Event::Unknown => {}
     }
+}
+
+/// The agent's word is not taken: the order has failed.
+fn refuse(work: &mut WorkRecord, failure: Failure, notes: &mut Vec<String>) {
+    notes.push(format!("refused: {}", sentence(&failure)));
+    work.outcome = Some(Outcome::Failed(failure));
+}
+
+/// A step ended well, if its proof is believed.
+fn step_ended(
+    node: &mut Node,
+    step: &str,
+    evidence: Option<Evidence>,
+    keeper: Option<&SigningKey>,
+    notes: &mut Vec<String>,
+) {
+    let uuid = node.uuid;
+    let Some(work) = &mut node.work else { return };
+    let evidence = match accept::accept(work, uuid, step, evidence, keeper) {
+        Ok(evidence) => evidence,
+        Err(refusal) => return refuse(work, accept::refused(step, &refusal), notes),
+    };
+    if let Some(failure) = raid::nothing_built(work, step, evidence.as_ref()) {
+        return refuse(work, failure, notes);
+    }
+    ended(work, step, evidence.as_ref());
+    notes.push(format!("step {step} ended well"));
+    if work.abort {
+        work.outcome = Some(Outcome::Failed(aborted(step)));
+    }
+    raid::record(node, step, evidence.as_ref());
 }
 
 /// Keeps what a step needs to go on after a restart, within bounds: an agent that goes mad must not restart a machine for ever.

@@ -287,8 +287,7 @@ mod tests {
             node.other.insert("raid_interface".into(), json!(interface));
             node.other.insert("target_raid_config".into(), target.clone());
             node.other.insert("raid_config".into(), config.clone());
-            let Work::Clean(clean) =
-                automated_clean(&node, &CleanSettings::default(), Vec::new())
+            let Work::Clean(clean) = automated_clean(&node, &CleanSettings::default(), Vec::new())
             else {
                 panic!("not a clean")
             };
