@@ -83,18 +83,24 @@ async fn look_for_plugins(app: &App) {
     }
 }
 
-/// Gives an order, before its agent gets it and nothing of it has begun, the plugins that are offered now. Later it keeps them: a
-/// step must not go on with another version of its plugin.
+/// Adds to an order, before its agent gets it and nothing of it has begun, the plugins that came meanwhile. None is taken out: what
+/// one that is gone would have done must not be left out without a word. Later the order keeps them: a step must not go on with
+/// another version of its plugin.
 fn offer_plugins(node: &mut Node, plugins: &Plugins) {
     let Some(work) = node.work.as_mut() else { return };
     if work.phase != Phase::AwaitAgent || !work.steps.is_empty() {
         return;
     }
-    match &mut work.order.work {
-        Work::Clean(clean) => clean.plugins = plugins.bundles(),
-        Work::Service(service) => service.plugins = plugins.bundles(),
-        Work::Deploy(deploy) if !deploy.steps.is_empty() => deploy.plugins = plugins.bundles(),
-        Work::Deploy(_) | Work::Inspect | Work::Unknown => {}
+    let listed = match &mut work.order.work {
+        Work::Clean(clean) => &mut clean.plugins,
+        Work::Service(service) => &mut service.plugins,
+        Work::Deploy(deploy) if !deploy.steps.is_empty() => &mut deploy.plugins,
+        Work::Deploy(_) | Work::Inspect | Work::Unknown => return,
+    };
+    for bundle in plugins.bundles() {
+        if !listed.iter().any(|known| known.sha256 == bundle.sha256) {
+            listed.push(bundle);
+        }
     }
 }
 
