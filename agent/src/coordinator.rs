@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 pub use call::CallError;
 pub(crate) use call::explanation;
-pub use lookup::{Found, Introduction, LookupError, Retry};
+pub use lookup::{Introduction, LookupError, Retry};
 
 /// Ironic's header that names the API version a request is written for.
 const VERSION_HEADER: &str = "x-openstack-ironic-api-version";

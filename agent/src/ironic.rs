@@ -111,7 +111,7 @@ pub struct Conducted {
     pub coordinator: Coordinator,
     /// What the lookup gave.
     pub session: Session,
-    /// The address of the API, where it is known: not behind a proxy, and not to a restarted process.
+    /// The address of the API, where it is known: not behind a proxy.
     pub peer: Option<SocketAddr>,
     /// Seconds without a heartbeat after which the conductor gives this agent up.
     pub heartbeat_timeout: Duration,

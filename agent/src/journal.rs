@@ -34,6 +34,9 @@ pub struct Session {
 /// What a lookup at Ironic's own server tells besides node and token.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Conductor {
+    /// The address of the API; unknown behind a proxy.
+    #[serde(default)]
+    pub peer: Option<std::net::SocketAddr>,
     /// Seconds without a heartbeat after which it gives an agent up.
     pub heartbeat_timeout_s: u64,
     /// The node's, with root device hints.

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod bundle;
+mod carried;
 pub mod cpio;
 pub mod device;
 mod error;

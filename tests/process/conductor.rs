@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::image;
+use crate::plugin::Shelf;
 
 const MAC: &str = "52:54:00:aa:00:02";
 /// Small, so that erasing all of it is quick.
@@ -35,6 +36,7 @@ struct Bench {
     node: Uuid,
     dir: TempDir,
     base: String,
+    shelf: Shelf,
 }
 
 impl Bench {
@@ -75,7 +77,8 @@ impl Bench {
         });
         let node = ironic.api.create_node(&body).await.unwrap().uuid;
         ironic.api.create_port(node, MAC).await.unwrap();
-        Self { ironic, images, node, dir, base: format!("http://127.0.0.1:{port}") }
+        let base = format!("http://127.0.0.1:{port}");
+        Self { ironic, images, node, dir, base, shelf: Shelf::new() }
     }
 
     fn disk(&self) -> PathBuf {
@@ -129,12 +132,16 @@ impl Bench {
             nonce: None,
             tls_pin: None,
             run_dir: self.dir.path().join(format!("run-{}", Uuid::new_v4())),
-            trust: Vec::new(),
+            trust: vec![self.shelf.path("author.pub")],
             pace: Some(Pace {
                 interval: Duration::from_secs(1),
                 failure: Duration::from_millis(500)..=Duration::from_secs(1),
             }),
-            commands: Commands { inspection_url: inspects.then_some(callback), port: 0 },
+            commands: Commands {
+                inspection_url: inspects.then_some(callback),
+                port: 0,
+                plugins: Some(self.shelf.path("plugins")),
+            },
         }
     }
 
@@ -242,4 +249,26 @@ async fn a_real_conductor_drives_our_agent_through_a_machines_whole_life() {
     let step = json!([{"interface": "deploy", "step": "erase_devices_metadata"}]);
     bench.walk("clean", json!({ "clean_steps": step }), "clean wait", "manageable").await;
     assert!(!image::has_partition_table(&bench.disk()));
+    raid(&bench).await;
+}
+
+/// A fake plugin's step of the interface `raid`: it gets what the node's record asks for, and what it says it built is kept there.
+async fn raid(bench: &Bench) {
+    let step = json!({
+        "name": "create_configuration", "interface": "raid", "safety": "destroys",
+        "argsinfo": {"target_raid_config": {"description": "what to build", "type": "object"}},
+    });
+    let built = r#"{"logical_disks":[{"size_gb":1,"raid_level":"1","controller":"software"}]}"#;
+    let script = format!(
+        r#"case $request in *target_raid_config*MAX*) echo '{{"type":"result","outcome":"changed","message":"built","data":{built}}}' ;; esac"#
+    );
+    bench.shelf.fake_with("1.0", &step, &script);
+    let wanted =
+        json!({"logical_disks": [{"size_gb": "MAX", "raid_level": "1", "controller": "software"}]});
+    let path = format!("/v1/nodes/{}/states/raid", bench.node);
+    bench.ironic.api.send(Method::PUT, &path, Some(&wanted)).await.unwrap();
+    let step = json!([{"interface": "raid", "step": "create_configuration"}]);
+    bench.walk("clean", json!({ "clean_steps": step }), "clean wait", "manageable").await;
+    let node = bench.about("").await;
+    assert_eq!(node["raid_config"]["logical_disks"][0]["size_gb"], 1, "{node}");
 }

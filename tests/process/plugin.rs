@@ -16,20 +16,20 @@ use tempfile::TempDir;
 use crate::stage::{Agent, Stage, until};
 
 /// An author's key, and the coordinator's folder of bundles.
-struct Shelf {
+pub(crate) struct Shelf {
     dir: TempDir,
     key: SigningKey,
 }
 
 impl Shelf {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("plugins")).unwrap();
         let key = SigningKey::make(&dir.path().join("author")).unwrap();
         Self { dir, key }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -44,19 +44,22 @@ impl Shelf {
 
     /// A fake plugin in shell with one step, `fake_step`, whose `run` is `script`.
     fn fake(&self, version: &str, script: &str) -> Made {
-        let argsinfo = json!({"level": {"description": "how much", "type": "integer"}});
-        self.fake_with(version, script, &["deploy.fake_step"], &argsinfo)
+        let step = json!({
+            "name": "fake_step", "interface": "deploy", "safety": "changes",
+            "argsinfo": {"level": {"description": "how much", "type": "integer"}},
+        });
+        self.fake_with(version, &step, script)
     }
 
-    /// The same with other steps (`interface.name`) and arguments; the request is in `$request`.
-    fn fake_with(&self, version: &str, script: &str, steps: &[&str], argsinfo: &Value) -> Made {
+    /// A fake plugin in shell with this step, whose `run` is `script`.
+    pub(crate) fn fake_with(&self, version: &str, step: &Value, script: &str) -> Made {
+        self.fake_steps(version, &[step.clone()], script)
+    }
+
+    /// The same with several; the request is in `$request`.
+    fn fake_steps(&self, version: &str, steps: &[Value], script: &str) -> Made {
         let dir = self.path(&format!("fake-{version}"));
         fs::create_dir_all(dir.join("root/bin")).unwrap();
-        let step = |key: &&str| {
-            let (interface, name) = key.split_once('.').unwrap();
-            json!({"name": name, "interface": interface, "safety": "changes", "argsinfo": argsinfo})
-        };
-        let steps: Vec<Value> = steps.iter().map(step).collect();
         let said = json!({"name": "fake", "version": version, "protocol": 1, "steps": steps});
         let mut manifest = said.clone();
         manifest["exec"] = json!(["bin/fake"]);
@@ -389,10 +392,14 @@ async fn a_fake_that_builds_arrays_gets_the_nodes_configuration_and_its_result_i
          *) echo '{{\"type\":\"result\",\"outcome\":\"changed\"}}' ;;\nesac",
         seen.display()
     );
-    let argsinfo = json!({"target_raid_config": {"description": "what", "type": "object"}});
-    let steps =
-        ["raid.create_configuration", "raid.apply_configuration", "raid.delete_configuration"];
-    shelf.fake_with("1.0.0", &script, &steps, &argsinfo);
+    let step = |name: &str| {
+        json!({
+            "name": name, "interface": "raid", "safety": "destroys",
+            "argsinfo": {"target_raid_config": {"description": "what", "type": "object"}},
+        })
+    };
+    let steps = ["create_configuration", "apply_configuration", "delete_configuration"].map(step);
+    shelf.fake_steps("1.0.0", &steps, &script);
     let stage = shelf.stage(|_| {}).await;
     stage.api.set(stage.node, &[("/raid_interface", json!("agent"))]).await.unwrap();
     let disk = stage.disk.canonicalize().unwrap();

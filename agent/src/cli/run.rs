@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// Trusted public keys of plugins, files or folders, outside the ramdisk; in it only those that it was booted with.
     #[arg(long)]
     trust: Vec<PathBuf>,
+    /// A folder of plugins for an Ironic conductor, `*.plugin`, outside the ramdisk; in it those that it was booted with.
+    #[arg(long)]
+    plugins: Option<PathBuf>,
     /// Where to post what an inspection finds, once, before the lookup; without --api-url nothing else is done.
     #[arg(long)]
     inspection_url: Option<String>,
@@ -59,6 +62,8 @@ pub struct Commands {
     pub inspection_url: Option<String>,
     /// The port of commands; 0: any free one.
     pub port: u16,
+    /// A folder of plugins for the conductor, `*.plugin`.
+    pub plugins: Option<PathBuf>,
 }
 
 /// An agent in a process of somebody else's: always a sandbox.
@@ -113,6 +118,7 @@ pub async fn run_in_sandbox(
         tls_pin: options.tls_pin,
         run_dir: options.run_dir,
         trust: options.trust,
+        plugins: options.commands.plugins,
         inspection_url: options.commands.inspection_url,
         listen_port: Some(options.commands.port),
     };

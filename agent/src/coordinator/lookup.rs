@@ -125,26 +125,21 @@ pub struct Introduction<'a> {
     pub token: Option<&'a SecretString>,
 }
 
-/// What a lookup found.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// Node, token, pace.
-    pub session: Session,
-    /// Who answered.
-    pub peer: Option<SocketAddr>,
-}
-
 impl Coordinator {
     /// Repeats lookups until one succeeds.
     ///
     /// # Errors
     /// [`LookupError::TimedOut`] with the last failure.
-    pub async fn lookup(&self, who: Introduction<'_>, retry: Retry) -> Result<Found, LookupError> {
+    pub async fn lookup(
+        &self,
+        who: Introduction<'_>,
+        retry: Retry,
+    ) -> Result<Session, LookupError> {
         let start = Instant::now();
         let (mut tries, mut conflicts) = (0, 0);
         loop {
             let error = match self.lookup_once(who).await {
-                Ok(found) => return Ok(found),
+                Ok(session) => return Ok(session),
                 Err(error) => error,
             };
             let wait = retry.wait(&error, tries, &mut conflicts);
@@ -162,13 +157,13 @@ impl Coordinator {
     ///
     /// # Errors
     /// [`LookupError`] of the last one asked.
-    pub async fn lookup_once(&self, who: Introduction<'_>) -> Result<Found, LookupError> {
+    pub async fn lookup_once(&self, who: Introduction<'_>) -> Result<Session, LookupError> {
         let mut failure = LookupError::Call(CallError::NoServer);
         for base in self.bases() {
             match self.lookup_at(&base, who).await {
-                Ok(found) => {
+                Ok(session) => {
                     self.prefer(&base);
-                    return Ok(found);
+                    return Ok(session);
                 }
                 Err(error) => failure = error,
             }
@@ -176,7 +171,7 @@ impl Coordinator {
         Err(failure)
     }
 
-    async fn lookup_at(&self, base: &Url, who: Introduction<'_>) -> Result<Found, LookupError> {
+    async fn lookup_at(&self, base: &Url, who: Introduction<'_>) -> Result<Session, LookupError> {
         let url = call::under(base, &["v1", "lookup"]);
         let mut request = self
             .request(Method::GET, base, url, LOOKUP_MINOR)
@@ -193,8 +188,7 @@ impl Coordinator {
         match answer.status {
             StatusCode::OK => {
                 let peer = answer.peer;
-                let session = accept(base, answer.json()?, who.token)?;
-                Ok(Found { session, peer })
+                accept(base, answer.json()?, who.token, peer)
             }
             StatusCode::FORBIDDEN => {
                 let explanation = call::explanation(&answer.body);
@@ -210,6 +204,7 @@ fn accept(
     base: &Url,
     reply: LookupReply,
     known: Option<&SecretString>,
+    peer: Option<SocketAddr>,
 ) -> Result<Session, LookupError> {
     let url = || base.clone();
     let mut token = reply.config.agent_token.unwrap_or_default();
@@ -225,6 +220,7 @@ fn accept(
         Some(native) => (native.heartbeat_interval_ms, None),
         None => {
             let conductor = Conductor {
+                peer,
                 heartbeat_timeout_s: reply.config.heartbeat_timeout.clamp(1, MAX_TIMEOUT_S),
                 properties: reply.node.properties,
                 instance_info: reply.node.instance_info,
@@ -280,7 +276,7 @@ mod tests {
             node: None,
             token: None,
         };
-        at.lookup(who, retry).await.map(|found| found.session)
+        at.lookup(who, retry).await
     }
 
     #[tokio::test]
@@ -299,10 +295,11 @@ mod tests {
             node: Some(NODE.parse().unwrap()),
             token: Some(&token),
         };
-        let found = coordinator(&[&server.uri()]).lookup(who, quick()).await.unwrap();
-        assert_eq!(found.session.token.expose_secret(), token.expose_secret());
-        assert_eq!(found.session.conductor.unwrap().heartbeat_timeout_s, 300);
-        assert_eq!(found.peer, Some(*server.address()));
+        let session = coordinator(&[&server.uri()]).lookup(who, quick()).await.unwrap();
+        assert_eq!(session.token.expose_secret(), token.expose_secret());
+        let conductor = session.conductor.unwrap();
+        assert_eq!(conductor.heartbeat_timeout_s, 300);
+        assert_eq!(conductor.peer, Some(*server.address()));
     }
 
     #[tokio::test]

@@ -15,6 +15,9 @@ const OWN_CLASS: &str = "Ironwright";
 /// The name of our own version.
 const OWN_NAME: &str = "ironwright";
 
+/// What is to be built, in the node's record and among a step's arguments.
+const TARGET: &str = "target_raid_config";
+
 /// Who brings steps, and in which version: conductors compare it before each step.
 pub(super) fn versions(plugins: &[Arc<Loaded>]) -> BTreeMap<String, String> {
     let mut versions =
@@ -100,13 +103,13 @@ fn image(written: &Written) -> Value {
 /// Arguments of a step: the step's own; a RAID step without its configuration gets the node's.
 pub(super) fn arguments(job: &Job, step: &Value, node: &Value) -> Value {
     let mut args = step["args"].as_object().cloned().unwrap_or_default();
-    let target = &node["target_raid_config"];
-    let asks = job.info().interface == "raid" && job.info().argsinfo.contains_key("raid_config");
-    if asks
-        && !args.contains_key("raid_config")
-        && target.as_object().is_some_and(|raid| !raid.is_empty())
+    // The conductor's own choice of volumes comes before the whole configuration.
+    let chosen = &node["driver_internal_info"][TARGET];
+    let target = if chosen.is_null() { &node[TARGET] } else { chosen };
+    let asks = job.info().interface == "raid" && job.info().argsinfo.contains_key(TARGET);
+    if asks && !args.contains_key(TARGET) && target.as_object().is_some_and(|raid| !raid.is_empty())
     {
-        args.insert("raid_config".to_owned(), target.clone());
+        args.insert(TARGET.to_owned(), target.clone());
     }
     if args.is_empty() { Value::Null } else { Value::Object(args) }
 }

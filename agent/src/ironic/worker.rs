@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ironwright_api::{Failure, StepRecord};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -37,13 +37,16 @@ pub(super) struct Worker {
     present: Mutex<Option<OrderDesk>>,
     end: watch::Sender<Option<End>>,
     tasks: TaskTracker,
+    /// A conductor has no plugins to offer: those of the ramdisk. Looked at once, so that versions stay what they are.
+    plugins: OnceCell<Vec<Arc<Loaded>>>,
 }
 
 impl Worker {
     pub(super) fn new(machine: Arc<Machine>, desk: Arc<Desk>, tail: LogTail, node: Value) -> Self {
         let (node, present) = (Mutex::new(node), Mutex::default());
         let (end, tasks) = (watch::Sender::new(None), TaskTracker::new());
-        Self { machine, desk, tail, node, present, end, tasks }
+        let plugins = OnceCell::new();
+        Self { machine, desk, tail, node, present, end, tasks, plugins }
     }
 
     /// Begins `command` and enters it in `book`.
@@ -98,12 +101,12 @@ impl Worker {
         match command {
             Command::GetSteps { phase, node } => {
                 self.note(node);
-                let plugins = self.plugins();
-                let (jobs, problems) = all(phase, &plugins);
+                let plugins = self.plugins().await;
+                let (jobs, problems) = all(phase, plugins);
                 for problem in problems {
                     tracing::warn!("{problem}");
                 }
-                Ok(steps::described(phase, &jobs, &steps::versions(&plugins)))
+                Ok(steps::described(phase, &jobs, &steps::versions(plugins)))
             }
             Command::ExecuteStep { phase, step, node, versions } => {
                 self.note(node);
@@ -134,8 +137,8 @@ impl Worker {
     }
 
     async fn step(&self, phase: Phase, step: Value, versions: &Value) -> Result<Value, Fault> {
-        let plugins = self.plugins();
-        let ours = steps::versions(&plugins);
+        let plugins = self.plugins().await;
+        let ours = steps::versions(plugins);
         if !steps::fits(versions, &ours) {
             return Err(Fault::version_mismatch(&versions.to_string(), &json!(ours).to_string()));
         }
@@ -146,7 +149,7 @@ impl Worker {
         };
         let name = step["step"].as_str().unwrap_or_default();
         let what = format!("{} step {name} failed", phase.name());
-        let known = all(phase, &plugins).0.into_iter().find(|job| {
+        let known = all(phase, plugins).0.into_iter().find(|job| {
             job.name() == name
                 && step["interface"].as_str().is_none_or(|given| given == job.info().interface)
         });
@@ -158,7 +161,8 @@ impl Worker {
             Fault::new("HardwareManagerMethodNotFound", &what, details)
         })?;
         let node = self.node();
-        let (job, problems) = job.clone().with_args(&steps::arguments(&job, &step, &node));
+        let args = steps::arguments(&job, &step, &node);
+        let (job, problems) = job.with_args(&args);
         if !problems.is_empty() {
             return Err(Fault::new(kind, &what, problems.join("; ")));
         }
@@ -297,9 +301,8 @@ impl Worker {
         Ok(Value::Null)
     }
 
-    /// A conductor has no plugins to offer: what the ramdisk has.
-    fn plugins(&self) -> Vec<Arc<Loaded>> {
-        Vec::new()
+    async fn plugins(&self) -> &[Arc<Loaded>] {
+        self.plugins.get_or_init(|| self.machine.plugins().carried()).await
     }
 
     fn inventory(&self) -> Value {

@@ -25,6 +25,8 @@ pub struct Supply {
     bases: Vec<Url>,
     trust: Vec<PathBuf>,
     launcher: Option<PathBuf>,
+    /// Bundles at hand, outside the ramdisk.
+    pub(super) folder: Option<PathBuf>,
 }
 
 /// Why a bundle could not be fetched.
@@ -70,7 +72,13 @@ impl Supply {
         trust: Vec<PathBuf>,
         launcher: Option<PathBuf>,
     ) -> Self {
-        Self { client: Some(client), bases, trust, launcher }
+        Self { client: Some(client), bases, trust, launcher, folder: None }
+    }
+
+    /// With bundles at hand in `folder`, for use outside the ramdisk: inside it has its own.
+    #[must_use]
+    pub fn with_folder(self, folder: Option<PathBuf>) -> Self {
+        Self { folder, ..self }
     }
 
     /// Fetches `bundle`, verifies it, and asks the plugin in it what it is.
@@ -87,7 +95,7 @@ impl Supply {
         blocking(move || supply.open(&bundle, &file)).await
     }
 
-    fn open(&self, ordered: &PluginBundle, file: &[u8]) -> Result<Loaded, Failure> {
+    pub(super) fn open(&self, ordered: &PluginBundle, file: &[u8]) -> Result<Loaded, Failure> {
         let wrong = |error: BundleError| Failure {
             remedy: error.remedy().to_owned(),
             ..refused(ordered, &chain(&error))
@@ -117,7 +125,7 @@ impl Supply {
         Ok(loaded)
     }
 
-    fn trusted(&self) -> Result<TrustedKeys, KeyError> {
+    pub(super) fn trusted(&self) -> Result<TrustedKeys, KeyError> {
         let own = Path::new(TRUSTED);
         match supervisor::in_ramdisk() {
             // A ramdisk without the keys' cpio trusts nobody.

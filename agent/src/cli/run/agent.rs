@@ -13,7 +13,7 @@ use super::super::output::Trouble;
 use super::super::{Done, collect as collect_facts};
 use super::{Args, settings};
 use crate::config::Settings;
-use crate::coordinator::{Coordinator, Found, Introduction, Retry};
+use crate::coordinator::{Coordinator, Introduction, Retry};
 use crate::erase::certificate::{Notary, Signer};
 use crate::heartbeat::{Boot, Heart, Pace, Stages};
 use crate::inventory::{self, collectors::collect};
@@ -39,6 +39,8 @@ pub(super) struct Agent {
     pace: Option<Pace>,
     /// Trusted keys of plugins, outside the ramdisk.
     trust: Vec<PathBuf>,
+    /// Plugins at hand, outside the ramdisk.
+    plugins: Option<PathBuf>,
     /// Confines plugins.
     launcher: Option<PathBuf>,
 }
@@ -69,6 +71,7 @@ impl Agent {
             tail,
             pace: None,
             trust: args.trust.clone(),
+            plugins: args.plugins.clone(),
             launcher: Some(launcher),
         })
     }
@@ -104,7 +107,7 @@ impl Agent {
             found = self.find(&coordinator, macs, &facts) => found?,
             () = stop.cancelled() => return Ok(Done::Proven),
         };
-        let Some(Found { session, peer }) = found else {
+        let Some(session) = found else {
             tracing::info!("no API is named: nothing more to do than to have inspected");
             stop.cancelled().await;
             return Ok(Done::Proven);
@@ -114,7 +117,7 @@ impl Agent {
         if let Some(conductor) = &session.conductor {
             let conducted = Conducted {
                 coordinator,
-                peer,
+                peer: conductor.peer,
                 heartbeat_timeout: Duration::from_secs(conductor.heartbeat_timeout_s),
                 node: json!({
                     "properties": conductor.properties, "instance_info": conductor.instance_info,
@@ -146,7 +149,7 @@ impl Agent {
         coordinator: &Coordinator,
         macs: Vec<String>,
         facts: &Facts,
-    ) -> Result<Option<Found>, Trouble> {
+    ) -> Result<Option<Session>, Trouble> {
         // A restarted process has inspected already.
         let inspected = match self.journal.session() {
             None => self.inspect(&self.client()?, facts).await,
@@ -173,6 +176,7 @@ impl Agent {
         };
         let bases = self.settings.api_urls.clone();
         let plugins = Supply::new(files, bases, self.trust.clone(), self.launcher.clone());
+        let plugins = plugins.with_folder(self.plugins.clone());
         let machine = Machine::new(self.system.clone(), images, facts).trusting(tls_pin);
         let machine = machine.listening(lldp_timeout);
         Ok(Arc::new(machine.with_notary(notary).with_plugins(plugins)))
@@ -226,10 +230,10 @@ impl Agent {
         macs: Vec<String>,
         facts: &Facts,
         node: Option<Uuid>,
-    ) -> Result<Found, crate::coordinator::LookupError> {
+    ) -> Result<Session, crate::coordinator::LookupError> {
         if let Some(session) = self.journal.session() {
             tracing::warn!("the agent was restarted in this boot: going on with its token");
-            return Ok(Found { session, peer: None });
+            return Ok(session);
         }
         let macs = addresses(macs, facts, self.settings.bootif.as_deref());
         tracing::info!("looking this machine up by {}", macs.join(", "));
@@ -241,9 +245,9 @@ impl Agent {
             node,
             token: self.settings.ironic.token.as_ref(),
         };
-        let found = coordinator.lookup(who, retry).await?;
-        self.journal.set_session(&found.session);
-        Ok(found)
+        let session = coordinator.lookup(who, retry).await?;
+        self.journal.set_session(&session);
+        Ok(session)
     }
 }
 
