@@ -53,7 +53,7 @@ impl Shelf {
 
     /// A fake plugin in shell with this step, whose `run` is `script`.
     pub(crate) fn fake_with(&self, version: &str, step: &Value, script: &str) -> Made {
-        self.fake_steps(version, &[step.clone()], script)
+        self.fake_steps(version, std::slice::from_ref(step), script)
     }
 
     /// The same with several; the request is in `$request`.
