@@ -206,7 +206,10 @@ fn create(array: &Array) -> Result<String, Problem> {
         &count,
     ];
     args.extend(array.members.iter().map(String::as_str));
+    // mdadm looks at the array before it makes it, and the kernel removes one that nobody has open: held, it stays.
+    let held = tool::hold(&array.device)?;
     tool::run("mdadm", &args)?;
+    drop(held);
     let detail = tool::detail(&array.device)?;
     let said = |key: &str| detail.get(key).map_or("", String::as_str);
     let uuid = said("MD_UUID").to_owned();

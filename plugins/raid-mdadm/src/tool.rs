@@ -102,6 +102,20 @@ pub(crate) fn wait_for(devices: &[String]) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Opens an array that need not exist yet. The first opening loads the kernel's driver and may fail for that.
+pub(crate) fn hold(array: &str) -> Result<File, Problem> {
+    let end = Instant::now() + SETTLE;
+    loop {
+        match File::open(array) {
+            Ok(file) => return Ok(file),
+            Err(error) if Instant::now() > end => {
+                return Err(hardware(format!("opening {array}: {error}")));
+            }
+            Err(_) => thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
 /// Whether the node is the kernel's present device of that name, and has capacity: numbers are given anew with every table.
 fn shows_capacity(device: &str) -> bool {
     let name = device.trim_start_matches("/dev/");
