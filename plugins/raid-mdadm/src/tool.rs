@@ -15,6 +15,8 @@ const WORDS_MAX: usize = 600;
 /// How long a partition's node may take to appear after the table was written.
 const SETTLE: Duration = Duration::from_secs(15);
 const MIB: u64 = 1 << 20;
+/// What makes links where mdadm makes device nodes (`shim.c`).
+const SHIM: &str = "/lib/shim.so";
 
 /// A failure that the operator can mend by another order.
 pub(crate) fn order(message: impl Into<String>, remedy: &str) -> Problem {
@@ -29,7 +31,11 @@ pub(crate) fn hardware(message: impl Into<String>) -> Problem {
 
 #[expect(clippy::disallowed_methods, reason = "a plugin is the place that starts its tools")]
 fn output(program: &str, args: &[&str]) -> Result<Output, Problem> {
-    Command::new(program).args(args).stdin(Stdio::null()).output().map_err(|error| {
+    let mut command = Command::new(program);
+    if program == "mdadm" {
+        command.env("LD_PRELOAD", SHIM);
+    }
+    command.args(args).stdin(Stdio::null()).output().map_err(|error| {
         let remedy = "build the bundle again with plugins/build".to_owned();
         (format!("cannot start {program}: {error}"), Failed { who: Who::Plugin, remedy })
     })

@@ -20,6 +20,10 @@ pub(super) fn bundle(name: &str) -> Result<Bundle, ArtifactError> {
     for path in [&sources.join("build"), &list, &folder.join("manifest.json")] {
         key.add_file(path)?;
     }
+    let shim = folder.join("shim.c");
+    if shim.exists() {
+        key.add_file(&shim)?;
+    }
     let program = match folder.join("Cargo.toml").exists() {
         true => Some(cargo::plugin(name)?),
         false => None,
