@@ -326,3 +326,24 @@ async fn a_step_that_cannot_be_stopped_ends_before_the_abort() {
     let error = stage.fails_in("clean failed").await;
     assert!(error.ends_with("after the completion of step: update_firmware"), "{error}");
 }
+
+#[tokio::test]
+async fn an_express_erase_takes_the_metadata_of_a_disk_that_forgets_no_key_and_says_so_in_its_certificate()
+ {
+    let steps = json!([{"interface": "deploy", "step": "erase_devices_express"}]);
+    let stage = cleaning(steps).await;
+    let content = crate::image::gpt(8);
+    std::os::unix::fs::FileExt::write_all_at(
+        &std::fs::File::options().write(true).open(&stage.disk).unwrap(),
+        &content,
+        0,
+    )
+    .unwrap();
+    let _agent = stage.boot_agent().await;
+    stage.rests_in("manageable").await;
+    assert!(!crate::image::has_partition_table(&stage.disk));
+    let certificates = stage.about("/certificates").await;
+    let certificate = &certificates["certificates"][0];
+    let text = certificate.to_string();
+    assert!(text.contains("erase_devices_express") && text.contains("metadata"), "{certificates}");
+}
