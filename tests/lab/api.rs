@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// Newest microversion the client knows.
-const MICROVERSION: &str = "1.82";
+const MICROVERSION: &str = "1.110";
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);

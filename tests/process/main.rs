@@ -18,6 +18,8 @@ mod interrupted;
 #[cfg(test)]
 mod ipmi;
 #[cfg(test)]
+mod parts;
+#[cfg(test)]
 mod plugin;
 #[cfg(test)]
 mod refused;

@@ -67,7 +67,9 @@ pub async fn heartbeat(
     for sentence in notes {
         app.note(node, Severity::Info, "agent", sentence).await;
     }
-    let ended = |work: &WorkRecord| work.outcome.is_some() || work.abort && work.is_abortable();
+    let ended = |work: &WorkRecord| {
+        work.outcome.is_some() || work.is_awake_for_nothing() || work.abort && work.is_abortable()
+    };
     if record.work.as_ref().is_some_and(ended) {
         app.waker.wake(node);
     }
@@ -231,8 +233,10 @@ fn reply(node: &Node, beat: &Beat) -> HeartbeatReply {
 /// The order as it is sent: with the steps of earlier attempts and the config drive.
 fn due_order(node: &Node) -> Option<Order> {
     let work = node.work.as_ref()?;
-    let due =
-        work.phase == Phase::Working && work.outcome.is_none() && node.provision_state.is_waiting();
+    let due = work.phase == Phase::Working
+        && work.outcome.is_none()
+        && node.provision_state.is_waiting()
+        && !work.is_awake_for_nothing();
     let mut order = work.order.clone();
     order.steps.clone_from(&work.steps);
     order.raid = order::raid(node).map(Box::new);

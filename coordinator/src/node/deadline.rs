@@ -38,7 +38,7 @@ pub fn due(node: &Node, settings: &Settings) -> Option<Timestamp> {
         Phase::StartRamdisk | Phase::Finish => Some(AT_ONCE),
         Phase::Between => Some(next_part_at(work)),
         Phase::Abandon => Some(abandon_at(work)),
-        Phase::Working if work.outcome.is_some() => Some(AT_ONCE),
+        Phase::Working if work.outcome.is_some() || work.is_awake_for_nothing() => Some(AT_ONCE),
         Phase::AwaitAgent | Phase::Working => {
             Some(waiting(node, work, settings, None, Timestamp::MIN).until)
         }

@@ -145,16 +145,13 @@ pub fn of_steps(
     parts
 }
 
-/// An order of these steps. Without any it only has the agent say that it is there, where that is wanted.
+/// An order of these steps; without any, only where the agent has to be there all the same.
 fn of_agent(
     steps: Vec<CleanStep>,
     awake: bool,
     order: &impl Fn(Vec<CleanStep>) -> Work,
 ) -> Option<Part> {
-    match steps.is_empty() {
-        false => Some(Part::Agent(Box::new(order(steps)))),
-        true => awake.then(|| Part::Agent(Box::new(Work::Inspect))),
-    }
+    (awake || !steps.is_empty()).then(|| Part::Agent(Box::new(order(steps))))
 }
 
 /// A deploy with further steps, highest priority first: the image goes with the steps that none of the coordinator's own parts
@@ -198,9 +195,18 @@ fn place(step: &DeployStep) -> (std::cmp::Reverse<u32>, usize) {
     (std::cmp::Reverse(step.priority), rank(&step.interface))
 }
 
-/// Whether it is an order without steps.
+/// Whether an agent has to do nothing for it but to be there. It is never sent.
+#[must_use]
+pub fn asks_nothing(work: &Work) -> bool {
+    match work {
+        Work::Clean(clean) => clean.automated.is_none() && clean.steps.is_empty(),
+        Work::Service(service) => service.steps.is_empty(),
+        Work::Inspect | Work::Deploy(_) | Work::Unknown => false,
+    }
+}
+
 fn is_empty(part: &Part) -> bool {
-    matches!(part, Part::Agent(work) if matches!(**work, Work::Inspect))
+    matches!(part, Part::Agent(work) if asks_nothing(work))
 }
 
 fn plain(step: &DeployStep) -> CleanStep {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::program::Part;
+use super::program::{Part, asks_nothing};
 
 /// An order being carried out on a node.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -143,6 +143,12 @@ impl WorkRecord {
         self.done.append(&mut self.steps);
         self.plan.clear();
         (self.progress, self.outcome) = (None, None);
+    }
+
+    /// Whether the agent has done what it is there for, and said so by its first heartbeat.
+    #[must_use]
+    pub fn is_awake_for_nothing(&self) -> bool {
+        self.phase == Phase::Working && asks_nothing(&self.order.work)
     }
 
     /// Whether an agent is there that would take an order.

@@ -91,6 +91,13 @@ pub(super) fn decide(
                 Some(Outcome::Finished) => Todo::AgentDone,
                 Some(Outcome::Failed(failure)) => Todo::AgentFailed(failure.clone()),
                 Some(Outcome::Reboot) => Todo::Restart,
+                None if work.is_awake_for_nothing() && !work.abort => {
+                    if work.later.is_empty() {
+                        Todo::AgentDone
+                    } else {
+                        Todo::PartDone
+                    }
+                }
                 None if work.abort && work.is_abortable() => {
                     Todo::AgentFailed(reports::aborted(""))
                 }

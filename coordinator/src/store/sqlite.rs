@@ -8,6 +8,7 @@ mod list;
 mod nodes;
 mod records;
 mod rest;
+mod writer;
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,6 +22,7 @@ use serde_json::Value;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{ConnectOptions as _, Connection as _};
 use uuid::Uuid;
 
 use super::{
@@ -28,15 +30,17 @@ use super::{
 };
 use crate::certificate::Kept;
 use crate::node::{Node, Port};
+use writer::Writer;
 
 /// The schema this program writes.
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 /// What leads to each version from the one before.
-const SCHEMA: [(i64, &str); 4] = [
+const SCHEMA: [(i64, &str); 5] = [
     (1, include_str!("sqlite/schema.sql")),
     (2, include_str!("sqlite/certificates.sql")),
     (3, include_str!("sqlite/records.sql")),
     (4, include_str!("sqlite/lists.sql")),
+    (5, include_str!("sqlite/history.sql")),
 ];
 /// Readers beside the one writer.
 const READERS: u32 = 4;
@@ -79,7 +83,7 @@ pub enum OpenError {
 /// One SQLite file.
 #[derive(Debug)]
 pub struct Sqlite {
-    writer: SqlitePool,
+    writer: Writer,
     readers: SqlitePool,
     /// Holds the lock until it is dropped.
     _lock: File,
@@ -104,11 +108,11 @@ impl Sqlite {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10));
-        let pool =
-            |connections| SqlitePoolOptions::new().max_connections(connections).idle_timeout(None);
-        let writer = pool(1).connect_with(options.clone()).await.map_err(database)?;
-        let found: i64 =
-            sqlx::query_scalar("PRAGMA user_version").fetch_one(&writer).await.map_err(database)?;
+        let mut writer = options.connect().await.map_err(database)?;
+        let found: i64 = sqlx::query_scalar("PRAGMA user_version")
+            .fetch_one(&mut writer)
+            .await
+            .map_err(database)?;
         if found > SCHEMA_VERSION {
             return Err(OpenError::Newer { path: path.to_owned(), found });
         }
@@ -117,9 +121,15 @@ impl Sqlite {
             sqlx::raw_sql(sql).execute(&mut *transaction).await.map_err(database)?;
             transaction.commit().await.map_err(database)?;
         }
-        let readers =
-            pool(READERS).connect_with(options.read_only(true)).await.map_err(database)?;
-        Ok(Self { writer, readers, _lock: lock })
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .idle_timeout(None)
+            // A file does not go away as a server does.
+            .test_before_acquire(false)
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(database)?;
+        Ok(Self { writer: Writer::start(writer), readers, _lock: lock })
     }
 }
 
@@ -178,16 +188,25 @@ fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
 
 impl Store for Sqlite {
     fn create_node<'a>(&'a self, node: &'a Node) -> Answer<'a, Node> {
-        Box::pin(nodes::create(&self.writer, node))
+        let node = node.clone();
+        Box::pin(
+            self.writer.write(move |to| Box::pin(async move { nodes::create(to, &node).await })),
+        )
     }
     fn node<'a>(&'a self, ident: &'a str) -> Answer<'a, Option<Node>> {
         Box::pin(nodes::one(&self.readers, ident))
     }
     fn update_node<'a>(&'a self, node: &'a Node, due: Option<Timestamp>) -> Answer<'a, Node> {
-        Box::pin(nodes::update(&self.writer, node, due))
+        let node = node.clone();
+        Box::pin(
+            self.writer
+                .write(move |to| Box::pin(async move { nodes::update(to, &node, due).await })),
+        )
     }
     fn delete_node(&self, uuid: Uuid) -> Answer<'_, ()> {
-        Box::pin(nodes::delete(&self.writer, uuid))
+        Box::pin(
+            self.writer.write(move |to| Box::pin(async move { nodes::delete(to, uuid).await })),
+        )
     }
     fn nodes<'a>(&'a self, filter: &'a NodeFilter) -> Answer<'a, Vec<Node>> {
         Box::pin(list::whole(&self.readers, filter))
@@ -208,7 +227,11 @@ impl Store for Sqlite {
         Box::pin(nodes::next_due(&self.readers))
     }
     fn create_port<'a>(&'a self, port: &'a Port) -> Answer<'a, ()> {
-        Box::pin(rest::create_port(&self.writer, port))
+        let port = port.clone();
+        Box::pin(
+            self.writer
+                .write(move |to| Box::pin(async move { rest::create_port(to, &port).await })),
+        )
     }
     fn port(&self, uuid: Uuid) -> Answer<'_, Option<Port>> {
         Box::pin(rest::port(&self.readers, uuid))
@@ -217,16 +240,26 @@ impl Store for Sqlite {
         Box::pin(rest::ports(&self.readers, filter))
     }
     fn update_port<'a>(&'a self, port: &'a Port) -> Answer<'a, ()> {
-        Box::pin(rest::update_port(&self.writer, port))
+        let port = port.clone();
+        Box::pin(
+            self.writer
+                .write(move |to| Box::pin(async move { rest::update_port(to, &port).await })),
+        )
     }
     fn delete_port(&self, uuid: Uuid) -> Answer<'_, bool> {
-        Box::pin(rest::delete_port(&self.writer, uuid))
+        Box::pin(
+            self.writer.write(move |to| Box::pin(async move { rest::delete_port(to, uuid).await })),
+        )
     }
     fn node_by_addresses<'a>(&'a self, addresses: &'a [String]) -> Answer<'a, Option<Uuid>> {
         Box::pin(rest::node_by_addresses(&self.readers, addresses))
     }
     fn create_record<'a>(&'a self, record: &'a Record) -> Answer<'a, ()> {
-        Box::pin(records::create(&self.writer, record))
+        let record = record.clone();
+        Box::pin(
+            self.writer
+                .write(move |to| Box::pin(async move { records::create(to, &record).await })),
+        )
     }
     fn record<'a>(&'a self, kind: RecordKind, ident: &'a str) -> Answer<'a, Option<Record>> {
         Box::pin(records::one(&self.readers, kind, ident))
@@ -235,25 +268,47 @@ impl Store for Sqlite {
         Box::pin(records::list(&self.readers, kind, node))
     }
     fn update_record<'a>(&'a self, record: &'a Record) -> Answer<'a, bool> {
-        Box::pin(records::update(&self.writer, record))
+        let record = record.clone();
+        Box::pin(
+            self.writer
+                .write(move |to| Box::pin(async move { records::update(to, &record).await })),
+        )
     }
     fn delete_record(&self, kind: RecordKind, uuid: Uuid) -> Answer<'_, bool> {
-        Box::pin(records::delete(&self.writer, kind, uuid))
+        Box::pin(
+            self.writer
+                .write(move |to| Box::pin(async move { records::delete(to, kind, uuid).await })),
+        )
     }
     fn add_history<'a>(&'a self, node: Uuid, entry: &'a HistoryEntry) -> Answer<'a, ()> {
-        Box::pin(rest::add_history(&self.writer, node, entry))
+        let entry = entry.clone();
+        Box::pin(
+            self.writer
+                .post(move |to| Box::pin(async move { rest::add_history(to, node, &entry).await })),
+        )
     }
     fn history(&self, node: Uuid) -> Answer<'_, Vec<HistoryEntry>> {
-        Box::pin(rest::history(&self.readers, node))
+        Box::pin(async move {
+            self.writer.flush().await?;
+            rest::history(&self.readers, node).await
+        })
     }
     fn put_inventory<'a>(&'a self, node: Uuid, inventory: &'a Value) -> Answer<'a, ()> {
-        Box::pin(rest::put_inventory(&self.writer, node, inventory))
+        let inventory = inventory.clone();
+        Box::pin(self.writer.write(move |to| {
+            Box::pin(async move { rest::put_inventory(to, node, &inventory).await })
+        }))
     }
     fn inventory(&self, node: Uuid) -> Answer<'_, Option<Value>> {
         Box::pin(rest::inventory(&self.readers, node))
     }
     fn keep_certificates<'a>(&'a self, certificates: &'a [Kept]) -> Answer<'a, ()> {
-        Box::pin(certificates::keep(&self.writer, certificates))
+        let certificates = certificates.to_vec();
+        Box::pin(
+            self.writer.write(move |to| {
+                Box::pin(async move { certificates::keep(to, &certificates).await })
+            }),
+        )
     }
     fn certificates(
         &self,
@@ -270,9 +325,7 @@ impl Store for Sqlite {
     fn close(&self) -> Answer<'_, ()> {
         Box::pin(async {
             self.readers.close().await;
-            let moved = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.writer).await;
-            self.writer.close().await;
-            moved.map(drop).map_err(failed("move the write-ahead log into the database"))
+            self.writer.close().await
         })
     }
 }
@@ -291,6 +344,24 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Sqlite::open(&directory.path().join("db")).await.unwrap();
         Box::pin(crate::store::conformance::all(&store)).await;
+    }
+
+    #[tokio::test]
+    async fn writes_at_the_same_time_share_a_transaction_and_fail_each_for_itself() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let store = Sqlite::open(&path).await.unwrap();
+        let named = |name: String| crate::node::Node { name: Some(name), ..node_with(json!({})) };
+        let nodes: Vec<_> = (0..200).map(|at| named(format!("n{}", at % 150))).collect();
+        let writes = nodes.iter().map(|node| store.create_node(node));
+        let results = futures_util::future::join_all(writes).await;
+        let good = results.iter().filter(|result| result.is_ok()).count();
+        let twice =
+            results.iter().filter(|result| matches!(result, Err(StoreError::Duplicate { .. })));
+        assert_eq!((good, twice.count()), (150, 50));
+        drop(store);
+        let store = Sqlite::open(&path).await.unwrap();
+        assert_eq!(store.nodes(&NodeFilter::default()).await.unwrap().len(), 150);
     }
 
     #[tokio::test]
@@ -321,9 +392,17 @@ mod tests {
         let store = Sqlite::open(&path).await.unwrap();
         store.create_node(&node_with(json!({}))).await.unwrap();
         let undone =
-            "DROP INDEX node_list; DROP TABLE record; ALTER TABLE node DROP COLUMN parent_node;
+            "DROP TRIGGER history_kept; DROP INDEX node_list; DROP TABLE record; ALTER TABLE node DROP COLUMN parent_node;
             DROP TABLE certificate; PRAGMA user_version = 1";
-        sqlx::raw_sql(undone).execute(&store.writer).await.unwrap();
+        store
+            .writer
+            .write(move |to| {
+                Box::pin(async move {
+                    sqlx::raw_sql(undone).execute(to).await.map(drop).map_err(failed("undo"))
+                })
+            })
+            .await
+            .unwrap();
         drop(store);
         let store = Sqlite::open(&path).await.unwrap();
         assert!(store.node("n1").await.unwrap().is_some());
@@ -347,7 +426,16 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("db");
         let store = Sqlite::open(&path).await.unwrap();
-        sqlx::raw_sql("PRAGMA user_version = 9").execute(&store.writer).await.unwrap();
+        let newer = sqlx::raw_sql("PRAGMA user_version = 9");
+        store
+            .writer
+            .write(move |to| {
+                Box::pin(async move {
+                    newer.execute(to).await.map(drop).map_err(failed("set the version"))
+                })
+            })
+            .await
+            .unwrap();
         drop(store);
         assert!(matches!(Sqlite::open(&path).await, Err(OpenError::Newer { found: 9, .. })));
     }

@@ -28,8 +28,7 @@ fn words(parts: &[Part]) -> String {
             Work::Deploy(deploy) => {
                 format!("image{}", names(&mut deploy.steps.iter().map(|step| &step.step)))
             }
-            Work::Inspect => "[]".to_owned(),
-            other @ (Work::Clean(_) | Work::Unknown) => panic!("{other:?}"),
+            other @ (Work::Inspect | Work::Clean(_) | Work::Unknown) => panic!("{other:?}"),
         },
     };
     parts.iter().map(word).collect::<Vec<_>>().join(" ")

@@ -1,15 +1,17 @@
 //! Certificates in SQLite.
 
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::{failed, from_text, to_text};
 use crate::certificate::Kept;
 use crate::store::StoreError;
 
-pub(super) async fn keep(pool: &SqlitePool, certificates: &[Kept]) -> Result<(), StoreError> {
+pub(super) async fn keep(
+    to: &mut SqliteConnection,
+    certificates: &[Kept],
+) -> Result<(), StoreError> {
     let attempt = "keep a certificate";
-    let mut transaction = pool.begin().await.map_err(failed(attempt))?;
     for kept in certificates {
         let sql = "INSERT INTO certificate (id, node_uuid, document) VALUES (?, ?, ?)
                    ON CONFLICT (id) DO NOTHING";
@@ -17,11 +19,11 @@ pub(super) async fn keep(pool: &SqlitePool, certificates: &[Kept]) -> Result<(),
             .bind(kept.id.to_string())
             .bind(kept.signed.certificate.node_uuid.to_string())
             .bind(to_text(kept)?)
-            .execute(&mut *transaction)
+            .execute(&mut *to)
             .await
             .map_err(failed(attempt))?;
     }
-    transaction.commit().await.map_err(failed(attempt))
+    Ok(())
 }
 
 pub(super) async fn list(

@@ -2,14 +2,14 @@
 
 use jiff::Timestamp;
 use sqlx::Row;
-use sqlx::sqlite::{SqlitePool, SqliteRow};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use uuid::Uuid;
 
 use super::{failed, from_text, refused, to_text};
 use crate::node::{Node, PowerState};
 use crate::store::StoreError;
 
-pub(super) async fn create(pool: &SqlitePool, node: &Node) -> Result<Node, StoreError> {
+pub(super) async fn create(to: &mut SqliteConnection, node: &Node) -> Result<Node, StoreError> {
     let node = Node { version: 1, ..node.clone() };
     let sql = "INSERT INTO node (uuid, name, instance_uuid, driver, provision_state, power_state, maintenance,
         resource_class, fault, parent_node, version, due, document)
@@ -17,7 +17,7 @@ pub(super) async fn create(pool: &SqlitePool, node: &Node) -> Result<Node, Store
     columns(sqlx::query(sql).bind(node.uuid.to_string()), &node)
         .bind(node.version)
         .bind(to_text(&node)?)
-        .execute(pool)
+        .execute(to)
         .await
         .map_err(|error| refused("add a node", error, &unique(&node)))?;
     Ok(node)
@@ -85,7 +85,7 @@ pub(super) async fn bmc_sharers(pool: &SqlitePool, node: &Node) -> Result<Vec<Uu
 }
 
 pub(super) async fn update(
-    pool: &SqlitePool,
+    to: &mut SqliteConnection,
     node: &Node,
     due: Option<Timestamp>,
 ) -> Result<Node, StoreError> {
@@ -99,15 +99,15 @@ pub(super) async fn update(
         .bind(to_text(&new)?)
         .bind(node.uuid.to_string())
         .bind(node.version)
-        .execute(pool)
+        .execute(to)
         .await
         .map_err(|error| refused("write a node", error, &unique(&new)))?;
     if done.rows_affected() == 0 { Err(StoreError::Conflict(node.uuid)) } else { Ok(new) }
 }
 
-pub(super) async fn delete(pool: &SqlitePool, uuid: Uuid) -> Result<(), StoreError> {
+pub(super) async fn delete(to: &mut SqliteConnection, uuid: Uuid) -> Result<(), StoreError> {
     let done =
-        sqlx::query("DELETE FROM node WHERE uuid = ?").bind(uuid.to_string()).execute(pool).await;
+        sqlx::query("DELETE FROM node WHERE uuid = ?").bind(uuid.to_string()).execute(to).await;
     done.map(drop).map_err(failed("delete a node"))
 }
 

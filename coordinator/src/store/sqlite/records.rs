@@ -1,24 +1,28 @@
 //! Records in SQLite.
 
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::{failed, from_text, refused, to_text};
 use crate::store::{Record, RecordKind, StoreError};
 
-pub(super) async fn create(pool: &SqlitePool, record: &Record) -> Result<(), StoreError> {
+pub(super) async fn create(to: &mut SqliteConnection, record: &Record) -> Result<(), StoreError> {
     let sql = "INSERT INTO record (kind, uuid, name, node_uuid, unique_key, document)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    write(pool, sql, record).await.map(drop)
+    write(to, sql, record).await.map(drop)
 }
 
-pub(super) async fn update(pool: &SqlitePool, record: &Record) -> Result<bool, StoreError> {
+pub(super) async fn update(to: &mut SqliteConnection, record: &Record) -> Result<bool, StoreError> {
     let sql = "UPDATE record SET name = ?3, node_uuid = ?4, unique_key = ?5, document = ?6
                WHERE kind = ?1 AND uuid = ?2";
-    write(pool, sql, record).await
+    write(to, sql, record).await
 }
 
-async fn write(pool: &SqlitePool, sql: &'static str, record: &Record) -> Result<bool, StoreError> {
+async fn write(
+    to: &mut SqliteConnection,
+    sql: &'static str,
+    record: &Record,
+) -> Result<bool, StoreError> {
     let done = sqlx::query(sql)
         .bind(record.kind.text())
         .bind(record.uuid.to_string())
@@ -26,7 +30,7 @@ async fn write(pool: &SqlitePool, sql: &'static str, record: &Record) -> Result<
         .bind(record.node.map(|node| node.to_string()))
         .bind(record.key.clone())
         .bind(to_text(record)?)
-        .execute(pool)
+        .execute(to)
         .await;
     let noun = record.kind.noun();
     done.map(|done| done.rows_affected() > 0).map_err(|error| {
@@ -85,14 +89,14 @@ pub(super) async fn list(
 }
 
 pub(super) async fn delete(
-    pool: &SqlitePool,
+    to: &mut SqliteConnection,
     kind: RecordKind,
     uuid: Uuid,
 ) -> Result<bool, StoreError> {
     let done = sqlx::query("DELETE FROM record WHERE kind = ? AND uuid = ?")
         .bind(kind.text())
         .bind(uuid.to_string())
-        .execute(pool)
+        .execute(to)
         .await;
     done.map(|done| done.rows_affected() > 0).map_err(failed("delete a record"))
 }

@@ -2,12 +2,12 @@
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sqlx::sqlite::SqlitePool;
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
 use super::{failed, from_text, refused, to_text};
 use crate::node::Port;
-use crate::store::{HISTORY_MAX, HistoryEntry, PortFilter, StoreError};
+use crate::store::{HistoryEntry, PortFilter, StoreError};
 
 fn unique(port: &Port) -> [(&'static str, &'static str, String); 2] {
     [
@@ -16,10 +16,10 @@ fn unique(port: &Port) -> [(&'static str, &'static str, String); 2] {
     ]
 }
 
-pub(super) async fn create_port(pool: &SqlitePool, port: &Port) -> Result<(), StoreError> {
+pub(super) async fn create_port(to: &mut SqliteConnection, port: &Port) -> Result<(), StoreError> {
     let sql = "INSERT INTO port (uuid, node_uuid, address, document) VALUES (?, ?, ?, ?)";
     write_port(
-        pool,
+        to,
         sql,
         [port.uuid.to_string(), port.node_uuid.to_string(), port.address.clone()],
         port,
@@ -27,10 +27,10 @@ pub(super) async fn create_port(pool: &SqlitePool, port: &Port) -> Result<(), St
     .await
 }
 
-pub(super) async fn update_port(pool: &SqlitePool, port: &Port) -> Result<(), StoreError> {
+pub(super) async fn update_port(to: &mut SqliteConnection, port: &Port) -> Result<(), StoreError> {
     let sql = "UPDATE port SET node_uuid = ?2, address = ?3, document = ?4 WHERE uuid = ?1";
     write_port(
-        pool,
+        to,
         sql,
         [port.uuid.to_string(), port.node_uuid.to_string(), port.address.clone()],
         port,
@@ -39,17 +39,13 @@ pub(super) async fn update_port(pool: &SqlitePool, port: &Port) -> Result<(), St
 }
 
 async fn write_port(
-    pool: &SqlitePool,
+    to: &mut SqliteConnection,
     sql: &'static str,
     [uuid, node_uuid, address]: [String; 3],
     port: &Port,
 ) -> Result<(), StoreError> {
     let query = sqlx::query(sql).bind(uuid).bind(node_uuid).bind(address).bind(to_text(port)?);
-    query
-        .execute(pool)
-        .await
-        .map(drop)
-        .map_err(|error| refused("write a port", error, &unique(port)))
+    query.execute(to).await.map(drop).map_err(|error| refused("write a port", error, &unique(port)))
 }
 
 pub(super) async fn port(pool: &SqlitePool, uuid: Uuid) -> Result<Option<Port>, StoreError> {
@@ -74,9 +70,9 @@ pub(super) async fn ports(pool: &SqlitePool, filter: &PortFilter) -> Result<Vec<
     texts.iter().map(|text| from_text(text)).collect()
 }
 
-pub(super) async fn delete_port(pool: &SqlitePool, uuid: Uuid) -> Result<bool, StoreError> {
+pub(super) async fn delete_port(to: &mut SqliteConnection, uuid: Uuid) -> Result<bool, StoreError> {
     let done =
-        sqlx::query("DELETE FROM port WHERE uuid = ?").bind(uuid.to_string()).execute(pool).await;
+        sqlx::query("DELETE FROM port WHERE uuid = ?").bind(uuid.to_string()).execute(to).await;
     done.map(|done| done.rows_affected() > 0).map_err(failed("delete a port"))
 }
 
@@ -99,28 +95,18 @@ pub(super) async fn node_by_addresses(
 }
 
 pub(super) async fn add_history(
-    pool: &SqlitePool,
+    to: &mut SqliteConnection,
     node: Uuid,
     entry: &HistoryEntry,
 ) -> Result<(), StoreError> {
     let attempt = "write a node's history";
-    let mut transaction = pool.begin().await.map_err(failed(attempt))?;
-    sqlx::query("INSERT INTO history (node_uuid, document) VALUES (?, ?)")
+    // A trigger keeps the newest.
+    let done = sqlx::query("INSERT INTO history (node_uuid, document) VALUES (?, ?)")
         .bind(node.to_string())
         .bind(to_text(entry)?)
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed(attempt))?;
-    sqlx::query(
-        "DELETE FROM history WHERE node_uuid = ?1 AND seq <=
-           (SELECT seq FROM history WHERE node_uuid = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
-    )
-    .bind(node.to_string())
-    .bind(i64::try_from(HISTORY_MAX).unwrap_or(i64::MAX))
-    .execute(&mut *transaction)
-    .await
-    .map_err(failed(attempt))?;
-    transaction.commit().await.map_err(failed(attempt))
+        .execute(to)
+        .await;
+    done.map(drop).map_err(failed(attempt))
 }
 
 pub(super) async fn history(
@@ -137,14 +123,13 @@ pub(super) async fn history(
 }
 
 pub(super) async fn put_inventory(
-    pool: &SqlitePool,
+    to: &mut SqliteConnection,
     node: Uuid,
     inventory: &Value,
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO inventory (node_uuid, document) VALUES (?, ?)
                ON CONFLICT (node_uuid) DO UPDATE SET document = excluded.document";
-    let done =
-        sqlx::query(sql).bind(node.to_string()).bind(to_text(inventory)?).execute(pool).await;
+    let done = sqlx::query(sql).bind(node.to_string()).bind(to_text(inventory)?).execute(to).await;
     done.map(drop).map_err(failed("write an inventory"))
 }
 
