@@ -34,7 +34,7 @@ async fn two_disks(firmware: Firmware) -> Stage {
             write_limit: None,
         };
         lab.machines[0].disks = vec![disk("LAB-ONE"), disk("LAB-TWO")];
-        lab.plugins = vec!["raid-mdadm", "examples/checksum"];
+        lab.plugins = vec!["raid-mdadm"];
     })
     .await;
     stage.lab.offer("raid-mdadm").unwrap();
@@ -139,52 +139,4 @@ async fn a_mirror_is_built_erased_rebuilt_deployed_to_and_boots_without_its_firs
     say("arrays deleted");
     assert_eq!((labels(&stage, 0), labels(&stage, 1)), (0, 0));
     assert_eq!(get(&stage, "").await["raid_config"], json!({}));
-}
-
-/// A clean order of two plugins: one in Python, put into the coordinator's folder when the machine runs the ramdisk already, says over
-/// the API how far it is; then the arrays are built. The node is left `available`.
-async fn checksums_and_arrays(stage: &Stage) {
-    let api = &stage.lab.api;
-    let path = format!("/v1/nodes/{}/states/raid", stage.node);
-    api.send(Method::PUT, &path, Some(&target())).await.unwrap();
-    api.provision(stage.node, "manage", &json!({})).await.unwrap();
-    stage.wait("manageable").await;
-    let steps = json!({"clean_steps": [
-        {"interface": "deploy", "step": "checksum_disks", "args": {"mib": 48}},
-        {"interface": "raid", "step": "create_configuration"},
-    ]});
-    api.provision(stage.node, "clean", &steps).await.unwrap();
-    stage.wait_for_progress("the ramdisk", |now| now.moments.contains_key("ramdisk")).await;
-    stage.lab.offer("examples/checksum").unwrap();
-    let mut seen = Vec::new();
-    let end = Instant::now() + Duration::from_secs(300);
-    while api.node(stage.node).await.unwrap().provision_state != "manageable" {
-        let now = get(stage, "/progress").await["progress"]["plugin"].clone();
-        if now.is_object() && seen.last() != Some(&now) {
-            println!("progress: {now}");
-            seen.push(now);
-        }
-        let node = api.node(stage.node).await.unwrap();
-        assert!(!node.has_failed() && Instant::now() < end, "{node:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let of_python = |progress: &Value| progress["message"] == "/dev/vda";
-    assert!(seen.iter().any(of_python), "no progress was seen: {seen:?}");
-    let evidence = api.evidence(stage.node).await.unwrap().to_string();
-    for part in ["checksum", "/dev/vda", "/dev/vdb", "2 disks were read", "the arrays are built"] {
-        assert!(evidence.contains(part), "{part}: {evidence}");
-    }
-    api.provision(stage.node, "provide", &json!({})).await.unwrap();
-    stage.wait("available").await;
-}
-
-#[tokio::test]
-#[ignore = "a virtual machine: cargo lab test"]
-async fn a_bios_machine_runs_a_plugin_that_came_meanwhile_and_boots_from_either_disk_of_its_mirror()
-{
-    let stage = two_disks(Firmware::Bios).await;
-    checksums_and_arrays(&stage).await;
-    deploy(&stage).await;
-    let words = boots(&stage, true).await;
-    assert!(words.contains("root=/dev/md"), "{words}");
 }
