@@ -31,6 +31,9 @@ use worker::{Ended, Running};
 /// Agent processes that may die on one attempt of an order before it is failed: a third death is no accident.
 const MAX_STARTS: u32 = 3;
 
+/// How often a crew that rests says what was not acknowledged: the coordinator may have stored it and forgotten the order.
+const LAST_WORDS: u32 = 10;
+
 /// How far apart heartbeats are.
 #[derive(Debug, Clone)]
 pub struct Pace {
@@ -115,17 +118,20 @@ impl<C: Crew> Heart<C> {
             })
             .await;
         }));
-        while !stop.is_cancelled() {
+        let mut failures = 0;
+        while !stop.is_cancelled() && !self.is_over(failures) {
             let answer = tokio::select! {
                 answer = self.beat() => answer,
                 () = stop.cancelled() => break,
             };
             match answer {
                 Ok(reply) => {
+                    failures = 0;
                     self.obey(reply);
                     self.rest(self.pace.interval, true, &stop).await;
                 }
                 Err(error) => {
+                    failures += 1;
                     let wait = rand::random_range(self.pace.failure.clone());
                     tracing::warn!("{}; next heartbeat in {} s", chain(&error), wait.as_secs());
                     self.rest(wait, false, &stop).await;
@@ -135,6 +141,12 @@ impl<C: Crew> Heart<C> {
         if let Some(running) = self.running.take() {
             running.stop().await;
         }
+    }
+
+    /// Whether there is nothing left to say: the crew rests and everything was heard, or nobody hears us any more.
+    fn is_over(&self, failures: u32) -> bool {
+        let heard = self.running.is_none() && self.journal.unacknowledged().is_empty();
+        self.crew.rests() && (heard || failures >= LAST_WORDS)
     }
 
     async fn beat(&self) -> Result<HeartbeatReply, CallError> {
@@ -223,7 +235,7 @@ impl<C: Crew> Heart<C> {
             self.desk.news();
             return;
         }
-        tracing::info!(order_id = %order.order_id, attempt = order.attempt, "order taken: {}", kind(&order.work));
+        tracing::info!(order_id = %order.order_id, attempt = order.attempt, "phase: {}, order taken", kind(&order.work));
         self.running = Some(Running::start(self.crew.clone(), &self.desk, order));
     }
 
@@ -284,6 +296,7 @@ fn kind(work: &Work) -> &'static str {
         Work::Deploy(_) => "deploy",
         Work::Clean(_) => "clean",
         Work::Service(_) => "service",
+        Work::Rescue(_) => "rescue",
         Work::Unknown => "unknown work",
     }
 }

@@ -34,7 +34,6 @@ use tokio_util::sync::CancellationToken;
 pub use beats::Pace;
 use book::Book;
 use certificate::Certificate;
-pub use rescue::is_rescued;
 use worker::Worker;
 
 use crate::coordinator::Coordinator;

@@ -18,6 +18,7 @@ pub mod order;
 pub mod plugin;
 pub mod raid;
 pub mod report;
+pub mod rescue;
 pub mod root_device;
 pub mod steps;
 pub mod supervisor;

@@ -21,7 +21,7 @@ use crate::plugin::supply::Supply;
 use crate::raid::{self, Arrays};
 use crate::report::chain;
 use crate::sys::System;
-use crate::{clean, deploy, tls};
+use crate::{clean, deploy, rescue, tls};
 use learn::Learning;
 
 /// This machine as a crew: carries out orders with the real disks of its [`System`].
@@ -175,9 +175,9 @@ impl Crew for Machine {
         self.set_raid(order.raid.as_deref().cloned().unwrap_or_default());
         match &order.work {
             Work::Inspect => {
-                self.look_again().await?;
                 // An inspection is complete or says nothing: whoever asked for it powers the machine off next.
                 self.learning.done().await;
+                self.look_again().await?;
                 desk.introduce();
                 Ok(())
             }
@@ -187,6 +187,7 @@ impl Crew for Machine {
             }
             Work::Clean(work) => Box::pin(clean::carry_out(self, work, &order.steps, &desk)).await,
             Work::Service(work) => Box::pin(clean::service(self, work, &order.steps, &desk)).await,
+            Work::Rescue(work) => rescue::carry_out(&self.system, work, &desk).await,
             Work::Unknown => Err(unknown()),
         }
     }
@@ -194,6 +195,10 @@ impl Crew for Machine {
     fn inventory(&self) -> serde_json::Value {
         let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
         facts.document(&self.learning.so_far())
+    }
+
+    fn rests(&self) -> bool {
+        rescue::is_open(&self.system)
     }
 
     async fn learn(&self, told: impl Fn() + Send) {
@@ -207,7 +212,7 @@ fn unknown() -> Failure {
     Failure {
         step: String::new(),
         message: format!(
-            "nothing was changed: the order's kind of work is unknown to agent {} (it knows inspect, deploy, clean and service)",
+            "nothing was changed: the order's kind of work is unknown to agent {} (it knows inspect, deploy, clean, service and rescue)",
             env!("CARGO_PKG_VERSION")
         ),
         remedy: "build the ramdisk from the coordinator's version".to_owned(),

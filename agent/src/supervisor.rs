@@ -13,6 +13,7 @@
 //!
 //! Nothing here can run outside the ramdisk: every role is refused unless `/` is our unpacked initrd ([`in_ramdisk`]).
 
+mod beacon;
 mod child;
 mod cmdline;
 mod console;
@@ -41,6 +42,11 @@ const MARKER: &str = "/etc/ironwright/ramdisk";
 
 /// Our folder in `/run`, mode 0700.
 const RUN: &str = "/run/ironwright";
+
+/// The archive of a rescue system leaves this, and a rescue that was let in this: PID 1 then keeps the SSH server running.
+pub const RESCUE_SYSTEM: &str = "/etc/ironwright/rescue";
+/// See [`RESCUE_SYSTEM`].
+pub const RESCUE_OPEN: &str = "/run/ironwright/rescue";
 
 /// Takes every network link but loopback down. The helper that keeps addresses leaves a link that it serves as it is.
 pub(crate) fn links_down() {

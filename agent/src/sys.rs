@@ -54,7 +54,7 @@ pub enum Effect {
     Reboot,
     /// The machine leaves every network.
     LockDown,
-    /// The account of the machine's owner is made.
+    /// The account of the machine's owner is made, and an SSH server lets it in.
     Rescue,
 }
 

@@ -2,8 +2,9 @@
 //!
 //! The exceptions are the boot device, which Ironic sets and reads while the client waits, and vendor commands.
 
-use ironwright_api::{CleanStep, DeployStep};
+use ironwright_api::{CleanStep, DeployStep, hash_password};
 use ironwright_ipmi::Reset;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -74,6 +75,8 @@ pub struct Request {
     pub configdrive: Option<Value>,
     /// The steps, for `clean` and `service`.
     pub steps: Vec<CleanStep>,
+    /// The password of the account `rescue`, for `rescue`. It is hashed at once and then forgotten.
+    pub rescue_password: Option<SecretString>,
     /// Steps besides the image, for `active` and `rebuild`.
     pub deploy_steps: Vec<DeployStep>,
     /// Whether `clean` or `service` must do without a ramdisk.
@@ -88,6 +91,7 @@ impl Request {
             verb,
             configdrive: None,
             steps: Vec::new(),
+            rescue_password: None,
             deploy_steps: Vec::new(),
             without_ramdisk: false,
         }
@@ -100,11 +104,22 @@ impl Request {
 ///
 /// [`ActionError`]; the node is unchanged.
 pub async fn provision(app: &App, ident: &str, request: Request) -> Result<(), ActionError> {
-    let uuid = change(app, ident, |node| ask(app, node, &request)).await?;
+    let rescue = match request.rescue_password.clone() {
+        Some(password) => Some(hashed(password).await?),
+        None => None,
+    };
+    let uuid = change(app, ident, |node| ask(app, node, &request, rescue.as_deref())).await?;
     app.note(uuid, Severity::Info, "provisioning", format!("asked to {}", request.verb.text()))
         .await;
     app.waker.wake(uuid);
     Ok(())
+}
+
+/// The hash of a password, made where it keeps nobody waiting.
+async fn hashed(password: SecretString) -> Result<String, ActionError> {
+    tokio::task::spawn_blocking(move || hash_password(password.expose_secret()))
+        .await
+        .map_err(|_| ActionError::Invalid("The rescue_password could not be hashed.".to_owned()))
 }
 
 /// Starts a change of the power state, which may take `timeout_s` seconds if that is said.
@@ -288,7 +303,12 @@ fn free(node: &Node) -> Result<(), ActionError> {
 }
 
 /// Applies an operator's wish to the record.
-fn ask(app: &App, node: &mut Node, request: &Request) -> Result<(), ActionError> {
+fn ask(
+    app: &App,
+    node: &mut Node,
+    request: &Request,
+    rescue: Option<&str>,
+) -> Result<(), ActionError> {
     let verb = request.verb;
     free(node)?;
     crate::node::lifecycle::next(node.provision_state, Event::Asked(verb))
@@ -311,6 +331,7 @@ fn ask(app: &App, node: &mut Node, request: &Request) -> Result<(), ActionError>
         deploy_steps: &request.deploy_steps,
         without_ramdisk: request.without_ramdisk,
         plugins: &app.plugins,
+        rescue,
     };
     if verb == Verb::Abort && stops_later(node) {
         return Ok(());
@@ -333,7 +354,7 @@ fn stops_later(node: &mut Node) -> bool {
 /// Refuses what the node's interfaces do not do, in Ironic's words.
 fn supported(node: &Node, verb: Verb) -> Result<(), ActionError> {
     let (kind, good) = match verb {
-        Verb::Rescue | Verb::Unrescue => ("rescue", pretend::is_pretended(node, "rescue")),
+        Verb::Rescue | Verb::Unrescue => ("rescue", class_of(node, "rescue") != Some("no-rescue")),
         Verb::Inspect => ("inspect", class_of(node, "inspect") != Some("no-inspect")),
         Verb::Active
         | Verb::Rebuild

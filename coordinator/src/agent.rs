@@ -19,10 +19,11 @@ use crate::app::{App, Severity};
 use crate::node::Node;
 use crate::store::StoreError;
 
-pub use boot::{expect_boot, moment};
+pub use boot::{Beacon, beacon, expect_boot, moment};
 pub use heartbeat::heartbeat;
 pub use inspection::{Found, Inspection, inspection};
 pub use lookup::{Lookup, lookup};
+pub(crate) use secret::sha256;
 
 /// Who asks, and how.
 #[derive(Debug, Clone, Copy)]

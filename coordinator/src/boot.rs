@@ -16,10 +16,10 @@ use uuid::Uuid;
 
 pub use dhcp::dnsmasq_config;
 
-use crate::agent::{self, BootDecision};
+use crate::agent::{self, Beacon, BootDecision};
 use crate::app::{App, Severity, chain};
 use crate::http::error::ApiError;
-use crate::http::request::{Query, is_host};
+use crate::http::request::{Body, Query, is_host};
 use crate::node::{Node, Object};
 use crate::settings::Settings;
 use script::{Ramdisk, ScriptError};
@@ -102,9 +102,16 @@ fn write_ramdisk_script(
         text_of(&node.driver_info, key).map_or_else(|| own(file), str::to_owned)
     };
     let keys = format!("{base}/boot/plugin-keys");
+    let rescues = node.work.as_ref().is_some_and(|work| matches!(work.order.work, Work::Rescue(_)));
+    let named = |key: &str| text_of(&node.driver_info, key).filter(|_| rescues).map(str::to_owned);
+    let (kernel, whole) = (named("rescue_kernel"), named("rescue_ramdisk"));
+    let archive = own("rescue");
+    let nonce_sha256 = agent::sha256(nonce);
     script::ramdisk(&Ramdisk {
-        kernel: &chosen("deploy_kernel", "vmlinuz"),
-        initrd: &chosen("deploy_ramdisk", "initrd"),
+        kernel: &kernel.unwrap_or_else(|| chosen("deploy_kernel", "vmlinuz")),
+        rescue: Some(archive.as_str()).filter(|_| rescues && whole.is_none()),
+        initrd: &whole.unwrap_or_else(|| chosen("deploy_ramdisk", "initrd")),
+        beacon: Some(&format!("{base}/boot/beacon?node={}&boot={nonce_sha256}", node.uuid)),
         plugin_keys: Some(keys.as_str()).filter(|_| !app.plugins.keys().is_empty()),
         api_url: &api_url,
         nonce: Some(nonce),
@@ -214,6 +221,38 @@ pub async fn ramdisk(
 ) -> Result<Response, ApiError> {
     let file = app.settings.boot.ramdisk.clone();
     artefact(&app, &query, request, file.as_deref(), "ramdisk").await
+}
+
+/// `POST /boot/beacon?node=UUID&boot=SHA256`: a ramdisk's network is up.
+///
+/// # Errors
+///
+/// 400 for the query and the body; nothing else: a stranger learns nothing.
+pub async fn beacon(
+    State(app): State<App>,
+    query: Query,
+    Body(body): Body<4>,
+) -> Result<StatusCode, ApiError> {
+    let node = query.parsed::<Uuid>("node")?;
+    let node = node.ok_or_else(|| ApiError::Invalid("node is missing.".to_owned()))?;
+    let said: Beacon = serde_json::from_value(body)
+        .map_err(|error| ApiError::Invalid(format!("The beacon is malformed: {error}.")))?;
+    agent::beacon(&app, node, query.get("boot").unwrap_or_default(), &said).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /boot/rescue`: what makes the ramdisk a rescue system.
+///
+/// # Errors
+///
+/// 404 without such a file.
+pub async fn rescue(
+    State(app): State<App>,
+    query: Query,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let file = app.settings.boot.rescue.clone();
+    artefact(&app, &query, request, file.as_deref(), "rescue").await
 }
 
 /// Streams a file, whole or a range of it, and notes for the node that its boot came so far.

@@ -108,6 +108,8 @@ fn boot_routes() -> Vec<Route> {
         get("/boot/ipxe/{mac}", 1, "a machine's boot script", boot::script_of),
         get("/boot/vmlinuz", 1, "the ramdisk's kernel", boot::kernel),
         get("/boot/initrd", 1, "the ramdisk", boot::ramdisk),
+        get("/boot/rescue", 1, "what makes the ramdisk a rescue system", boot::rescue),
+        post("/boot/beacon", 1, "a ramdisk's network is up", boot::beacon).answers(204),
         get("/boot/plugin-keys", 1, "the trusted keys of plugins", plugins::keys),
     ]
 }

@@ -9,6 +9,7 @@ pub mod boot;
 pub mod certificate;
 pub mod http;
 pub mod images;
+pub mod inventory;
 pub mod node;
 pub mod plugins;
 pub mod power;

@@ -113,6 +113,26 @@ pub fn ramdisk() -> Result<Ramdisk, ArtifactError> {
     })
 }
 
+/// What makes the ramdisk a rescue system.
+///
+/// # Errors
+/// [`ArtifactError`].
+pub fn rescue() -> Result<PathBuf, ArtifactError> {
+    packages::ensure(Set::Ramdisk)?;
+    let script = workspace().join("ramdisk/rescue");
+    let mut key = Key::new();
+    key.add_file(&script)?;
+    let folder = Store::new("rescue").get(key, |partial| {
+        let names = Program::new(&script).arg("--packages").run()?;
+        let unpacked = packages::unpacked("rescue", names.split_whitespace())?;
+        let build = Program::new(&script);
+        build.arg("--out").arg(partial).arg("--packages-dir").arg(&unpacked).run()?;
+        // The magic number of zstd (RFC 8878, 3.1.1).
+        expect_bytes(&partial.join("rescue"), 0, &[0x28, 0xb5, 0x2f, 0xfd], "an archive")
+    })?;
+    Ok(folder.join("rescue"))
+}
+
 /// Builds the ramdisk once more into `out`, from the same inputs and without anything kept from the build before.
 ///
 /// # Errors

@@ -30,6 +30,8 @@ pub struct Options {
     pub kernel: PathBuf,
     /// Ramdisk.
     pub ramdisk: PathBuf,
+    /// What makes it a rescue system.
+    pub rescue: PathBuf,
     /// Boots of the ramdisk before work is given up.
     pub attempts: u32,
     /// Deadlines.
@@ -201,6 +203,7 @@ struct Provisioning {
 struct BootSettings {
     kernel: PathBuf,
     ramdisk: PathBuf,
+    rescue: PathBuf,
     kernel_append_params: &'static str,
     attempts: u32,
 }
@@ -222,6 +225,7 @@ fn settings(dir: &Path, options: &Options) -> anyhow::Result<String> {
         boot: BootSettings {
             kernel: options.kernel.clone(),
             ramdisk: options.ramdisk.clone(),
+            rescue: options.rescue.clone(),
             kernel_append_params: "console=ttyS0 sysrq_always_enabled",
             attempts: options.attempts,
         },
@@ -243,6 +247,7 @@ mod tests {
         let options = Options {
             kernel: "/a/vmlinuz".into(),
             ramdisk: "/a/initrd".into(),
+            rescue: "/a/rescue".into(),
             attempts: 3,
             deadlines: Deadlines::default(),
             cleaning: Cleaning::default(),
@@ -267,6 +272,7 @@ mod tests {
         let options = Options {
             kernel: "k".into(),
             ramdisk: "r".into(),
+            rescue: "s".into(),
             attempts: 1,
             deadlines: Deadlines::default(),
             cleaning: Cleaning::default(),

@@ -33,6 +33,8 @@ pub struct MachineSpec {
     pub disks: Vec<DiskSpec>,
     /// Its BMC.
     pub bmc: Kind,
+    /// Further hardware, as QEMU's arguments.
+    pub hardware: Vec<String>,
 }
 
 impl MachineSpec {
@@ -46,7 +48,13 @@ impl MachineSpec {
             sector_bytes: 512,
             write_limit: None,
         };
-        Self { firmware, memory_mib: 1024, disks: vec![disk], bmc: Kind::default() }
+        Self {
+            firmware,
+            memory_mib: 1024,
+            disks: vec![disk],
+            bmc: Kind::default(),
+            hardware: Vec::new(),
+        }
     }
 }
 
@@ -63,6 +71,8 @@ pub struct LabSpec {
     pub cleaning: Cleaning,
     /// Plugins of this run whose authors are trusted, by name. They are offered once [`Lab::offer`] says so.
     pub plugins: Vec<&'static str>,
+    /// Another rescue archive than the built one.
+    pub rescue: Option<PathBuf>,
 }
 
 impl LabSpec {
@@ -75,6 +85,7 @@ impl LabSpec {
             deadlines: Deadlines::default(),
             cleaning: Cleaning::default(),
             plugins: Vec::new(),
+            rescue: None,
         }
     }
 }
@@ -148,6 +159,7 @@ fn machine_spec(index: u8, spec: &MachineSpec) -> Spec {
         default_boot: BootDevice::Disk,
         kcs_port: Some(port),
         sol_port: Some(port + 1),
+        hardware: spec.hardware.clone(),
     }
 }
 
@@ -187,6 +199,7 @@ impl Lab {
             plugin_keys: bundles.iter().map(|bundle| bundle.key.clone()).collect(),
             kernel: inputs.kernel.clone(),
             ramdisk: inputs.ramdisk.clone(),
+            rescue: spec.rescue.clone().unwrap_or_else(|| inputs.rescue.clone()),
             attempts: spec.attempts,
             deadlines: spec.deadlines,
             cleaning: spec.cleaning,

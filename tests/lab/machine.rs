@@ -58,6 +58,9 @@ pub struct Spec {
     pub kcs_port: Option<u16>,
     /// Local TCP port on which the serial console is offered to the BMC (serial over LAN).
     pub sol_port: Option<u16>,
+    /// Further hardware, as QEMU's arguments.
+    #[serde(default)]
+    pub hardware: Vec<String>,
 }
 
 /// Firmware of a machine.

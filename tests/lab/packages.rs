@@ -54,6 +54,10 @@ impl Set {
             "curl",
             "python3-venv",
             "shellcheck",
+            // Ask in the tests what the agent says by itself; the SSH client is dropbear's.
+            "dmidecode",
+            "pciutils",
+            "dropbear-bin",
         ];
         let ramdisk = ["kmod", "cpio", "zstd", "xz-utils"];
         let images = [
@@ -213,26 +217,27 @@ impl Kernel {
             return Ok(folder);
         }
         let package = apt.kernel_package(self.meta())?;
-        crate::artifacts::say(&format!("downloading {package}"));
-        let partial = folder.with_extension("partial");
-        if partial.exists() {
-            fs::remove_dir_all(&partial).map_err(PackageError::file(&partial))?;
-        }
-        fs::create_dir_all(&partial).map_err(PackageError::file(&partial))?;
-        apt.unpack(&[&package], &partial)?;
-        fs::rename(&partial, &folder).map_err(PackageError::file(&folder))?;
+        apt.unpack(&[&package], &folder)?;
         Ok(folder)
     }
 }
 
-/// Downloads packages and unpacks them, not installed, into the new folder `into`; returns it.
+/// Downloads and unpacks Debian packages without installing them; the newest each time.
 ///
 /// # Errors
 /// [`PackageError`].
-pub(crate) fn unpack(names: &[&str], into: &Path) -> Result<PathBuf, PackageError> {
-    fs::create_dir_all(into).map_err(PackageError::file(into))?;
-    Apt::prepare()?.unpack(names, into)?;
-    Ok(into.to_owned())
+pub fn unpacked<'a>(
+    name: &str,
+    packages: impl IntoIterator<Item = &'a str>,
+) -> Result<PathBuf, PackageError> {
+    let folder = cache_dir().join("packages").join(name);
+    let packages: Vec<&str> = packages.into_iter().collect();
+    let apt = Apt::prepare()?;
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(PackageError::file(&folder))?;
+    }
+    apt.unpack(&packages, &folder)?;
+    Ok(folder)
 }
 
 /// An exclusive lock on a folder of the cache; freed on drop and when the process dies.
@@ -334,15 +339,29 @@ impl Apt {
         kernel_in(&text).ok_or(PackageError::NoKernel { meta })
     }
 
-    fn unpack(&self, packages: &[&str], into: &Path) -> Result<(), PackageError> {
-        self.program("apt-get").arg("download").args(packages).folder(into).run()?;
-        let files = fs::read_dir(into).map_err(PackageError::file(into))?;
+    /// Downloads packages and unpacks them into a new `folder`.
+    fn unpack(&self, packages: &[&str], folder: &Path) -> Result<(), PackageError> {
+        crate::artifacts::say(&format!("downloading {}", packages.join(" ")));
+        let partial = folder.with_extension("partial");
+        if partial.exists() {
+            fs::remove_dir_all(&partial).map_err(PackageError::file(&partial))?;
+        }
+        fs::create_dir_all(&partial).map_err(PackageError::file(&partial))?;
+        for package in packages {
+            self.download(package, &partial)?;
+        }
+        let files = fs::read_dir(&partial).map_err(PackageError::file(&partial))?;
         for file in files.filter_map(Result::ok).map(|entry| entry.path()) {
             if file.extension().is_some_and(|extension| extension == "deb") {
-                Program::new("dpkg-deb").arg("-x").args([file.as_path(), into]).run()?;
+                Program::new("dpkg-deb").arg("-x").args([&file, &partial]).run()?;
                 fs::remove_file(&file).map_err(PackageError::file(&file))?;
             }
         }
+        fs::rename(&partial, folder).map_err(PackageError::file(folder))
+    }
+
+    fn download(&self, package: &str, into: &Path) -> Result<(), PackageError> {
+        self.program("apt-get").args(["download", package]).folder(into).run()?;
         Ok(())
     }
 }

@@ -22,6 +22,8 @@ pub struct Inputs {
     pub kernel: PathBuf,
     /// The ramdisk.
     pub ramdisk: PathBuf,
+    /// What makes it a rescue system.
+    pub rescue: PathBuf,
     /// The coordinator's binary.
     pub coordinator: PathBuf,
     /// A small operating system image (qcow2), if one was built.
@@ -55,11 +57,13 @@ impl Inputs {
     /// What building says.
     pub fn build() -> anyhow::Result<Self> {
         let ramdisk = artifacts::ramdisk().context("building the ramdisk")?;
+        let rescue = artifacts::rescue().context("building the rescue archive")?;
         let coordinator = artifacts::coordinator().context("building the coordinator")?;
         let (kernel, ramdisk) = (ramdisk.vmlinuz, ramdisk.initrd);
         Ok(Self {
             kernel,
             ramdisk,
+            rescue,
             coordinator,
             image_small: None,
             image_full: None,

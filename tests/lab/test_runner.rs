@@ -166,7 +166,7 @@ fn shellcheck() -> Program {
     let scripts = ["assemble", "config-drive", "debian", "full", "initrd-init", "raid", "small"];
     Program::new("shellcheck")
         .dir(workspace())
-        .args([".ci/run", "plugins/build", "ramdisk/build"])
+        .args([".ci/run", "plugins/build", "ramdisk/build", "ramdisk/rescue"])
         .args(scripts.map(|name| format!("tests/lab/images/{name}")))
 }
 

@@ -24,4 +24,6 @@ mod plugin;
 #[cfg(test)]
 mod refused;
 #[cfg(test)]
+mod rescue;
+#[cfg(test)]
 mod stage;

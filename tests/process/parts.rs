@@ -58,6 +58,8 @@ async fn a_deploy_is_held_behind_its_image_and_a_service_boots_the_ramdisk_again
     stage.api.provision(stage.node, "service", &steps).await.unwrap();
     held(&stage, "service hold").await;
     unhold(&stage).await;
+    // A ramdisk that boots again knows nothing of the boot before.
+    std::fs::remove_dir_all(stage.path("run")).unwrap();
     let agent = stage.boot_agent().await;
     stage.rests_in("active").await;
     agent.stop().await;

@@ -20,6 +20,8 @@ mod raid;
 #[cfg(test)]
 mod ramdisk;
 #[cfg(test)]
+mod rescue;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod stage;

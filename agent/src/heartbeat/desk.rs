@@ -159,7 +159,7 @@ impl OrderDesk {
             picture.disks.clear();
             picture.plugin = None;
         }
-        tracing::info!("{step} begins");
+        tracing::info!("phase: {step} begins");
         let seq = self.report(Event::StepStarted { step: step.to_owned() });
         let mut acknowledged = self.desk.acknowledged.subscribe();
         tokio::select! {

@@ -26,6 +26,11 @@ pub trait Crew: Send + Sync + 'static {
     /// The inventory as sent.
     fn inventory(&self) -> serde_json::Value;
 
+    /// Whether the machine was handed over: no further order is carried out in this boot.
+    fn rests(&self) -> bool {
+        false
+    }
+
     /// Asks for what takes its time, and calls `told` each time the inventory has grown. Ends when nothing more will come.
     fn learn(&self, told: impl Fn() + Send) -> impl Future<Output = ()> + Send {
         drop(told);

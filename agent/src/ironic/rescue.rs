@@ -1,27 +1,13 @@
-//! `finalize_rescue`: the account of the machine's owner, for what the ramdisk starts next.
+//! `finalize_rescue`: the same as a rescue order of our own coordinator's.
 
-use crate::sys::{Effect, System};
+use crate::report::chain;
+use crate::rescue;
+use crate::sys::System;
 
-/// Where Ironic's agent leaves the hash.
-const PASSWORD: &str = "etc/ipa-rescue-config/ipa-rescue-password";
-/// That this boot is a rescue.
-const RESCUED: &str = "etc/.rescued";
-
-/// Whether this boot of the ramdisk is its owner's already. Never in a sandbox.
-#[must_use]
-pub fn is_rescued(system: &System) -> bool {
-    system.named_disks().is_none() && system.root().join(RESCUED).exists()
-}
-
-/// Leaves the hash of the password for the rescue account.
+/// Lets the holder of the password with this hash in.
 ///
 /// # Errors
-/// Why it cannot be left.
+/// Why nobody can get in.
 pub(super) fn prepare(system: &System, hash: &str) -> Result<(), String> {
-    if !system.may(Effect::Rescue) {
-        return Ok(());
-    }
-    let words = |error: std::io::Error| error.to_string();
-    system.write_secret(PASSWORD, hash).map_err(words)?;
-    system.write_secret(RESCUED, "").map_err(words)
+    rescue::open(system, hash).map_err(|error| chain(&error))
 }

@@ -122,7 +122,7 @@ async fn what_ends_the_boot_is_answered_first_and_only_recorded_in_a_sandbox() {
     assert_eq!(uuids["command_status"], "FAILED", "no disk of 4 GiB, no hints: {uuids}");
     let (_, logs) = port.run("log.collect_system_logs", json!({}), false).await;
     assert!(logs["command_result"]["system_logs"].is_string());
-    let hash = json!({"rescue_password": "$5$fake$fake", "hashed": true});
+    let hash = json!({"rescue_password": "$5$fakesalt$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc8", "hashed": true});
     let (_, rescued) = port.run("rescue.finalize_rescue", hash, false).await;
     assert_eq!(rescued["command_status"], "SUCCEEDED", "in the answer itself: {rescued}");
     assert_eq!(port.machine.system().recorded(), [Effect::Rescue]);

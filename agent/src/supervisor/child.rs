@@ -72,7 +72,7 @@ pub(super) struct Service {
     /// How people call it.
     pub(super) name: &'static str,
     program: &'static str,
-    arg: &'static str,
+    args: &'static [&'static str],
     /// `oom_score_adj`: -1000 (never killed) to 1000. The agent's and the helpers' children inherit it.
     oom_score: i32,
     backoff: Backoff,
@@ -94,11 +94,11 @@ impl Service {
     pub(super) fn new(
         name: &'static str,
         program: &'static str,
-        arg: &'static str,
+        args: &'static [&'static str],
         oom_score: i32,
     ) -> Self {
         let (backoff, tail) = (Backoff::new(), Tail::default());
-        Self { name, program, arg, oom_score, backoff, tail, state: State::Held }
+        Self { name, program, args, oom_score, backoff, tail, state: State::Held }
     }
 
     /// Starts it with the next [`Service::start_if_due`], unless it was released before. Whether it is new.
@@ -177,7 +177,7 @@ impl Service {
     )]
     fn spawn(&self) -> io::Result<Child> {
         Command::new(self.program)
-            .arg(self.arg)
+            .args(self.args)
             .env_clear()
             .env("PATH", "/bin:/sbin")
             .stdin(Stdio::null())
@@ -255,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_death_is_reported_with_the_last_words_and_leads_to_a_restart() {
-        let mut service = Service::new("the agent", "/nowhere", "run", 0);
+        let mut service = Service::new("the agent", "/nowhere", &["run"], 0);
         assert_eq!(service.due(), None, "held back until released");
         assert!(service.release());
         assert!(!service.release(), "released once");
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn a_program_that_cannot_be_started_is_tried_again_later() {
         let (events, _queue) = std::sync::mpsc::channel();
-        let mut service = Service::new("the agent", "/nowhere/ironwright", "run", 0);
+        let mut service = Service::new("the agent", "/nowhere/ironwright", &["run"], 0);
         service.release();
         let report = service.start_if_due(&events).unwrap();
         assert!(report.contains("could not be started"), "{report}");

@@ -17,7 +17,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use super::child::Service;
 use super::console::{complain, say, uptime_ms};
 use super::record::{self, Boot};
-use super::{HARDWARE, NETWORK, RUN};
+use super::{HARDWARE, NETWORK, RESCUE_OPEN, RUN};
 
 /// The agent is started without an address after this long: it may reach the coordinator over IPv6, and says on the
 /// console what is missing.
@@ -28,6 +28,11 @@ const PANIC_RESTART_S: &str = "30";
 
 /// How often to look for children when there are none.
 const NO_CHILDREN: Duration = Duration::from_millis(200);
+
+/// The SSH server of a rescue system: in the foreground, its log on standard error, host keys made when they are needed, no
+/// message of the day, no forwarding.
+const SSH_SERVER: &str = "/sbin/dropbear";
+const SSH_SERVER_ARGS: [&str; 8] = ["-F", "-E", "-R", "-m", "-j", "-k", "-P", "/run/dropbear.pid"];
 
 /// What PID 1 waits for.
 #[derive(Debug)]
@@ -47,7 +52,7 @@ pub(super) fn run() -> ! {
         modules_ms: None,
         network_ms: None,
     };
-    say(&format!("ramdisk started, boot {}", boot.boot_id));
+    say(&format!("phase: modules and network, boot {}", boot.boot_id));
     complain("kernel.panic", fs::write("/proc/sys/kernel/panic", PANIC_RESTART_S));
     let (events, queue) = channel();
     let reaper = events.clone();
@@ -62,6 +67,8 @@ struct Machine {
     hardware: Service,
     network: Service,
     agent: Service,
+    /// Of a rescue system; held until the agent has let somebody in.
+    ssh: Service,
     patience: Instant,
 }
 
@@ -69,18 +76,23 @@ impl Machine {
     fn new(boot: Boot) -> Self {
         // The kernel kills the largest process first when memory runs out, and PID 1 never. The helpers are small and
         // vital; the agent comes after everything it starts that does not inherit this.
-        let mut hardware = Service::new("the module loader", "/init", HARDWARE, -900);
-        let mut network = Service::new("the network", "/init", NETWORK, -900);
+        let mut hardware = Service::new("the module loader", "/init", &[HARDWARE], -900);
+        let mut network = Service::new("the network", "/init", &[NETWORK], -900);
         hardware.release();
         network.release();
-        let agent = Service::new("the agent", "/bin/ironwright-agent", "run", -500);
-        Self { boot, hardware, network, agent, patience: Instant::now() + NETWORK_PATIENCE }
+        let agent = Service::new("the agent", "/bin/ironwright-agent", &["run"], -500);
+        let ssh = Service::new("the SSH server", SSH_SERVER, &SSH_SERVER_ARGS, 0);
+        Self { boot, hardware, network, agent, ssh, patience: Instant::now() + NETWORK_PATIENCE }
     }
 
     fn keep(mut self, events: &Sender<Event>, queue: &Receiver<Event>) -> ! {
         loop {
             self.release_agent();
-            for service in [&mut self.hardware, &mut self.network, &mut self.agent] {
+            if self.ssh.held() && Path::new(RESCUE_OPEN).exists() {
+                self.ssh.release();
+                say("rescue: starting the SSH server");
+            }
+            for service in self.services() {
                 if let Some(report) = service.start_if_due(events) {
                     mourn(&report);
                 }
@@ -95,12 +107,17 @@ impl Machine {
         }
     }
 
+    fn services(&mut self) -> [&mut Service; 4] {
+        [&mut self.hardware, &mut self.network, &mut self.agent, &mut self.ssh]
+    }
+
     /// How long nothing can be due.
     fn rest(&self) -> Duration {
         let patience = self.agent.held().then_some(self.patience);
-        let due = [self.hardware.due(), self.network.due(), self.agent.due(), patience];
+        let services = [&self.hardware, &self.network, &self.agent, &self.ssh];
+        let due = services.map(Service::due).into_iter().chain([patience]);
         let now = Instant::now();
-        let next = due.into_iter().flatten().map(|at| at.saturating_duration_since(now)).min();
+        let next = due.flatten().map(|at| at.saturating_duration_since(now)).min();
         // Late by at most a second, whatever happens.
         next.unwrap_or_default().clamp(Duration::from_millis(10), Duration::from_secs(1))
     }
@@ -116,7 +133,7 @@ impl Machine {
     }
 
     fn ended(&mut self, pid: u32, how: &str) {
-        for service in [&mut self.hardware, &mut self.network, &mut self.agent] {
+        for service in self.services() {
             if let Some(report) = service.ended(pid, how) {
                 mourn(&report);
             }
@@ -135,7 +152,7 @@ impl Machine {
             complain("boot.json", record::write_boot(Path::new(RUN), &self.boot));
             let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
             let (free, all) = (kib(&meminfo, "MemAvailable:"), kib(&meminfo, "MemTotal:"));
-            say(&format!("starting the agent; {free} of {all} KiB of memory are free"));
+            say(&format!("phase: agent; {free} of {all} KiB of memory are free"));
         }
     }
 }
@@ -224,8 +241,8 @@ mod tests {
         let machine = machine();
         assert_eq!(machine.rest(), Duration::from_millis(10), "helpers are due at once");
         let mut idle = machine;
-        idle.hardware = Service::new("h", "/x", "", 0);
-        idle.network = Service::new("n", "/x", "", 0);
+        idle.hardware = Service::new("h", "/x", &[], 0);
+        idle.network = Service::new("n", "/x", &[], 0);
         assert_eq!(idle.rest(), Duration::from_secs(1));
         idle.patience = Instant::now();
         assert_eq!(idle.rest(), Duration::from_millis(10), "the agent must be released");

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::RESCUE_OPEN;
+use super::beacon::FirstWords;
 use super::child::READY;
 use super::cmdline::{Mac, boot_mac, parse_mac};
 use super::console::{complain, say};
@@ -62,6 +64,8 @@ pub(super) fn run() -> ExitCode {
                 complain(&format!("{}: cannot be started", card.name), raise(&card.name));
             }
         }
+        // Whoever rescues an instance may come by the instance's own network.
+        let boot_card = boot_card.filter(|_| !Path::new(RESCUE_OPEN).exists());
         for card in wanted(&cards, boot_card, patient || !served.is_empty()) {
             if served.insert(card.name.clone()) {
                 let card = card.clone();
@@ -163,6 +167,8 @@ fn apply(netlink: &Netlink, index: u32, card: &Card, lease: &Lease) -> io::Resul
     if !PRIMARY.swap(true, Ordering::Relaxed) {
         complain("resolv.conf", fs::write("/etc/resolv.conf", dhcp::resolv_conf(lease)));
         complain("cannot report", writeln!(io::stdout(), "{READY}"));
+        let words = FirstWords::new(&card.name, lease.ip);
+        complain("cannot send a beacon", thread::Builder::new().spawn(move || words.send()));
     }
     let via: Vec<String> = lease.routes.iter().map(|(_, _, via)| via.to_string()).collect();
     say(&format!(

@@ -8,6 +8,7 @@
 mod bundle;
 mod canonical;
 mod certificate;
+mod crypt;
 mod evidence;
 mod order;
 mod report;
@@ -20,13 +21,14 @@ pub use certificate::{
     CERTIFICATE_VERSION, Category, Certificate, DiskIdentity, EraseMethod, EraseResult, PassedOver,
     Sample, Seal, SignedCertificate, Verification,
 };
+pub use crypt::{hash_password, is_password_hash};
 pub use evidence::{
     Committed, Configured, Erased, Evidence, Mirrored, PluginOutcome, PluginResult, Readback,
     ReadbackMode, Written,
 };
 pub use order::{
     Automated, BOOT_ENTRY_PRIORITY, Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy,
-    DeployStep, EraseSettings, Image, ImageAccess, NodeRaid, Order, PluginBundle, Service,
+    DeployStep, EraseSettings, Image, ImageAccess, NodeRaid, Order, PluginBundle, Rescue, Service,
     WRITE_IMAGE_PRIORITY, Work,
 };
 pub use report::{

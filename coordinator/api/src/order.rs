@@ -49,6 +49,8 @@ pub enum Work {
     Clean(Clean),
     /// Perform service steps on a machine that keeps its instance. Agents before it refuse it as unknown.
     Service(Service),
+    /// Become a rescue system: let somebody in.
+    Rescue(Rescue),
     /// Something a newer coordinator knows; the agent refuses it by name.
     #[serde(other)]
     Unknown,
@@ -105,6 +107,19 @@ pub struct DeployStep {
     pub args: serde_json::Value,
     /// When it comes; at least 1.
     pub priority: u32,
+}
+
+/// A rescue order.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rescue {
+    /// The hash of the password of the account `rescue`, as [`crate::hash_password`] makes it.
+    pub password_hash: String,
+}
+
+impl std::fmt::Debug for Rescue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rescue { password_hash: ****** }")
+    }
 }
 
 /// Where an image is and how it is recognised.

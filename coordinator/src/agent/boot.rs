@@ -1,5 +1,6 @@
 //! The boot script's question: what may the machine with this address boot?
 
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::{AgentError, BootDecision, secret};
@@ -73,4 +74,65 @@ pub async fn moment(app: &App, node: Uuid, name: &'static str) {
     if let Err(error) = recorded {
         tracing::warn!(%node, "node {node}: cannot record the moment {name}: {}", chain(&error));
     }
+}
+
+/// The first words of a ramdisk: its network is up, its agent is yet to speak.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Beacon {
+    /// The network card.
+    pub card: String,
+    /// Its address.
+    pub address: String,
+    /// Milliseconds since the kernel started.
+    pub uptime_ms: u64,
+}
+
+/// Longest word of a beacon that is kept, characters.
+const WORD_MAX: usize = 64;
+
+/// Records that the boot which was given the nonce of this hash has a network. The first time counts; a stranger's word and a
+/// late one change nothing. It comes over plain HTTP, and so nothing is decided by it.
+///
+/// # Errors
+///
+/// The store's.
+pub async fn beacon(
+    app: &App,
+    node: Uuid,
+    nonce_sha256: &str,
+    beacon: &Beacon,
+) -> Result<(), AgentError> {
+    let now = app.clock.now();
+    let first = app
+        .change(&node.to_string(), |node| -> Result<_, AgentError> {
+            let ours = |work: &&mut WorkRecord| {
+                work.boot.nonce_sha256.as_deref() == Some(nonce_sha256)
+                    && !work.boot.moments.contains_key("network")
+            };
+            match node.work.as_mut().filter(ours) {
+                Some(work) => {
+                    work.boot.moments.insert("network".to_owned(), now);
+                    Ok(Change::Write(true))
+                }
+                None => Ok(Change::Keep(false)),
+            }
+        })
+        .await?;
+    if let Some((_, true)) = first {
+        let seconds = beacon.uptime_ms / 1000;
+        let sentence = format!(
+            "the ramdisk's network is up: {} on {}, {seconds} s after its kernel started",
+            word(&beacon.address),
+            word(&beacon.card)
+        );
+        app.note(node, Severity::Info, "boot", sentence).await;
+    }
+    Ok(())
+}
+
+/// A word of an unproven sender, as it may stand in the history.
+fn word(text: &str) -> String {
+    let plain = |c: &char| c.is_ascii_alphanumeric() || "._:/-%".contains(*c);
+    text.chars().filter(plain).take(WORD_MAX).collect()
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::{AgentError, Peer, reports, secret};
 use crate::app::{App, Change, Severity};
 use crate::certificate::{self, Kept, SigningKey};
+use crate::inventory;
 use crate::node::{Node, Outcome, Phase, WorkRecord, order, validate};
 use crate::plugins::Plugins;
 
@@ -62,6 +63,7 @@ pub async fn heartbeat(
     app.live.know(node, beat.boot_id, secret::sha256(&agent_token));
     if let Some(inventory) = inventory {
         app.store.put_inventory(node, &inventory).await?;
+        inventory::keep(app, &record, beat.boot_id, &inventory).await?;
     }
     app.live.beat(node, now, beat.progress.clone(), !notes.is_empty());
     for sentence in notes {
@@ -97,7 +99,7 @@ fn offer_plugins(node: &mut Node, plugins: &Plugins) {
         Work::Clean(clean) => &mut clean.plugins,
         Work::Service(service) => &mut service.plugins,
         Work::Deploy(deploy) if !deploy.steps.is_empty() => &mut deploy.plugins,
-        Work::Deploy(_) | Work::Inspect | Work::Unknown => return,
+        Work::Deploy(_) | Work::Inspect | Work::Rescue(_) | Work::Unknown => return,
     };
     for bundle in plugins.bundles() {
         if !listed.iter().any(|known| known.sha256 == bundle.sha256) {

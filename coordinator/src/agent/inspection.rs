@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{AgentError, Lookup, Peer, lookup, secret};
 use crate::app::{App, Change, Severity};
+use crate::inventory;
 use crate::node::{Node, Object, Outcome, ProvisionState};
 use crate::store::StoreError;
 
@@ -162,7 +163,10 @@ pub async fn inspection(
         return Ok(lookup::reply(app, &node, None));
     };
     // Stored before it counts: a ramdisk that got no answer posts again.
-    app.store.put_inventory(uuid, &Value::Object(found.document.clone())).await?;
+    let document = Value::Object(found.document.clone());
+    app.store.put_inventory(uuid, &document).await?;
+    let boot_id = node.work.as_ref().and_then(|work| work.boot.boot_id).unwrap_or_default();
+    inventory::keep(app, &node, boot_id, &document).await?;
     let ended = app
         .change(&uuid.to_string(), |node| -> Result<_, AgentError> {
             let current = node.work.as_mut().filter(|work| {

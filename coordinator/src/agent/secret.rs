@@ -16,7 +16,7 @@ pub(super) fn token() -> String {
 }
 
 /// What is kept of a secret.
-pub(super) fn sha256(secret: &str) -> String {
+pub(crate) fn sha256(secret: &str) -> String {
     hex(&Sha256::digest(secret.as_bytes()))
 }
 

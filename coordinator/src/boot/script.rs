@@ -10,8 +10,9 @@ use url::Url;
 /// Attempts to load something before a machine gives up; the pauses add up to about four minutes.
 const ATTEMPTS: u32 = 20;
 
-/// What the kernel calls the archive with the trusted keys of plugins.
+/// What the kernel calls the archive with the trusted keys of plugins, and the one of the rescue system.
 const KEYS: &str = "plugin-keys";
+const RESCUE: &str = "rescue";
 
 /// Why a text must not become part of a script.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +40,10 @@ pub struct Ramdisk<'a> {
     pub initrd: &'a str,
     /// Where the archive with the trusted keys of plugins is, a second initial ramdisk; none: no plugin is trusted.
     pub plugin_keys: Option<&'a str>,
+    /// Where the archive is that makes it a rescue system, a further initial ramdisk; none: it is none.
+    pub rescue: Option<&'a str>,
+    /// Where the ramdisk says that its network is up; none: it does not.
+    pub beacon: Option<&'a str>,
     /// The coordinator's address for the agent.
     pub api_url: &'a str,
     /// The one-time nonce of this boot, hexadecimal; none where no order waits for one.
@@ -85,15 +90,15 @@ pub fn ramdisk(boot: &Ramdisk<'_>) -> Result<String, ScriptError> {
     let kernel = address(boot.kernel)?;
     let initrd = address(boot.initrd)?;
     let line = command_line(boot)?;
-    let keys = match boot.plugin_keys {
-        Some(url) => format!(" && initrd --name {KEYS} {}", address(url)?),
-        None => String::new(),
-    };
+    let mut more = String::new();
+    for (name, url) in further(boot) {
+        more.push_str(&format!(" && initrd --name {name} {}", address(url)?));
+    }
     let mut script = header("ramdisk");
     retry(
         &mut script,
         &format!(
-            "imgfree && kernel --name vmlinuz {kernel} {line} && initrd --name initrd {initrd}{keys} && boot"
+            "imgfree && kernel --name vmlinuz {kernel} {line} && initrd --name initrd {initrd}{more} && boot"
         ),
         "ironwright: the ramdisk cannot be loaded; restarting",
     );
@@ -139,13 +144,18 @@ fn retry(script: &mut String, command: &str, gave_up: &str) {
     );
 }
 
+/// The initial ramdisks behind the first one.
+fn further<'a>(boot: &Ramdisk<'a>) -> impl Iterator<Item = (&'static str, &'a str)> {
+    [(KEYS, boot.plugin_keys), (RESCUE, boot.rescue)]
+        .into_iter()
+        .filter_map(|(name, url)| url.map(|url| (name, url)))
+}
+
 fn command_line(boot: &Ramdisk<'_>) -> Result<String, ScriptError> {
     let api_url = address(boot.api_url)?;
     let api_url = api_url.trim_end_matches('/');
     let mut words = vec!["initrd=initrd".to_owned()];
-    if boot.plugin_keys.is_some() {
-        words.push(format!("initrd={KEYS}"));
-    }
+    words.extend(further(boot).map(|(name, _)| format!("initrd={name}")));
     words.push(format!("ipa-api-url={api_url}"));
     if let Some(nonce) = boot.nonce.filter(|_| boot.inspects) {
         words.push(format!(
@@ -158,6 +168,9 @@ fn command_line(boot: &Ramdisk<'_>) -> Result<String, ScriptError> {
         if let Some(value) = value {
             words.push(format!("{key}={value}"));
         }
+    }
+    if let Some(url) = boot.beacon {
+        words.push(format!("ironwright.beacon={}", address(url)?));
     }
     words.push(format!("BOOTIF=01-{}", boot.boot_mac));
     words.push("panic=30".to_owned());
@@ -211,6 +224,8 @@ mod tests {
             kernel: "http://172.22.0.1:6386/boot/vmlinuz?node=x",
             initrd: "http://172.22.0.1:6386/boot/initrd?node=x",
             plugin_keys: None,
+            rescue: None,
+            beacon: None,
             api_url: "https://172.22.0.1:6387",
             nonce: Some("00ff"),
             certificate_sha256: Some("abcd"),
@@ -250,6 +265,20 @@ mod tests {
             assert!(script.contains(part), "{part}: {script}");
         }
         assert!(!ramdisk(&boot()).unwrap().contains("plugin-keys"));
+    }
+
+    #[test]
+    fn a_rescue_boots_with_one_more_archive_and_the_ramdisk_is_told_where_to_speak_first() {
+        let rescue = Some("http://172.22.0.1:6386/boot/rescue?node=x");
+        let beacon = Some("http://172.22.0.1:6386/boot/beacon?node=x&boot=00aa");
+        let script = ramdisk(&Ramdisk { rescue, beacon, ..boot() }).unwrap();
+        for part in [
+            " initrd=initrd initrd=rescue ",
+            " ironwright.beacon=http://172.22.0.1:6386/boot/beacon?node=x&boot=00aa ",
+            " && initrd --name rescue http://172.22.0.1:6386/boot/rescue?node=x && boot ||",
+        ] {
+            assert!(script.contains(part), "{part}: {script}");
+        }
     }
 
     #[test]

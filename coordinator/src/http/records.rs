@@ -306,7 +306,8 @@ async fn content(app: &App, record: &Record) -> Result<Option<&'static str>, Api
         | RecordKind::DeployTemplate
         | RecordKind::Runbook
         | RecordKind::InspectionRule
-        | RecordKind::Allocation => None,
+        | RecordKind::Allocation
+        | RecordKind::Inventory => None,
     })
 }
 

@@ -182,6 +182,10 @@ fn our_routes() -> Vec<Route> {
         get(at("explain"), 1, "what the node waits for, and what to do", explain::show),
         get(at("evidence"), 1, "what the last work proved", evidence::show),
         get(at("plan"), 1, "what the agent is about to do", plan::show),
+        get(at("inventory/history"), 1, "list inventories kept", inventory::history),
+        get(at("inventory/history/{entry}"), 1, "show an inventory kept", inventory::entry),
+        get(at("inventory/diff"), 1, "what became different of the hardware", inventory::compared)
+            .asks(&inventory::COMPARED),
         get(at("certificates"), 1, "list certificates of erased disks", certificates::list),
         get(at("certificates/{id}"), 1, "one certificate", certificates::show),
         get("/v1/certificate-key", 1, "the key that countersigns certificates", certificates::key),

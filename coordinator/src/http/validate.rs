@@ -14,6 +14,7 @@ use super::request::Query;
 use crate::app::{App, chain};
 use crate::images;
 use crate::node::Node;
+use crate::node::interfaces::class_of;
 use crate::node::validate::{self, Report, Surroundings};
 use crate::store::PortFilter;
 
@@ -75,13 +76,27 @@ pub(super) async fn local(app: &App, node: &Node) -> Result<Report, ApiError> {
         ramdisk_problems.extend(file_problem(key, file.as_deref()).await);
     }
     let bmc_sharers = app.store.bmc_sharers(node).await?;
+    let rescue = rescue_problem(app, node).await;
     let around = Surroundings {
         bmc_sharers: &bmc_sharers,
         ports: &ports,
         ramdisk_problems: &ramdisk_problems,
         insecure_plain_http: app.settings.provisioning.insecure_plain_http,
     };
-    Ok(validate::local(node, &around))
+    let mut report = validate::local(node, &around);
+    if let Some(problem) = rescue {
+        report.problem("rescue", problem);
+    }
+    Ok(report)
+}
+
+/// Why no rescue system can be booted on this node, where it has rescue interface `agent`.
+pub(super) async fn rescue_problem(app: &App, node: &Node) -> Option<String> {
+    let whole = node.driver_info.get("rescue_ramdisk").is_some_and(|url| !url.is_null());
+    if class_of(node, "rescue") != Some("agent") || whole {
+        return None;
+    }
+    file_problem("boot.rescue", app.settings.boot.rescue.as_deref()).await
 }
 
 /// All problems as one sentence after another; none when there are none.
@@ -99,9 +114,7 @@ pub(super) fn reason(problems: &[String]) -> Option<String> {
 /// Why the coordinator's own kernel or ramdisk cannot be served. The path is the operator's business, not every client's.
 async fn file_problem(key: &str, file: Option<&FilePath>) -> Option<String> {
     let Some(file) = file else {
-        return Some(format!(
-            "The coordinator has no ramdisk to boot: the setting {key} is missing."
-        ));
+        return Some(format!("The coordinator has nothing to boot: the setting {key} is missing."));
     };
     match tokio::fs::metadata(file).await {
         Ok(found) if found.is_file() && found.len() > 0 => None,

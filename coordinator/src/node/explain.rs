@@ -105,6 +105,8 @@ fn last_moment(work: &WorkRecord) -> &'static str {
     let reached = |name: &str| work.boot.moments.contains_key(name);
     if reached("lookup") {
         "the agent's first heartbeat (it looked the node up already)"
+    } else if reached("network") {
+        "the agent's lookup (its ramdisk runs and has a network)"
     } else if reached("ramdisk") {
         "the agent's lookup (kernel and ramdisk were fetched)"
     } else if reached("script") {

@@ -34,7 +34,7 @@ pub const HARDWARE_TYPES: [HardwareType; 2] = [
             ("network", &["noop"]),
             ("power", &["fake"]),
             ("raid", &["fake", "agent", "no-raid"]),
-            ("rescue", &["fake", "no-rescue"]),
+            ("rescue", &["fake", "agent", "no-rescue"]),
             ("storage", &["fake", "noop"]),
             ("vendor", &["fake", "no-vendor"]),
         ],
@@ -54,7 +54,7 @@ pub const HARDWARE_TYPES: [HardwareType; 2] = [
             ("network", &["noop"]),
             ("power", &["ipmitool"]),
             ("raid", &["no-raid", "agent"]),
-            ("rescue", &["no-rescue"]),
+            ("rescue", &["no-rescue", "agent"]),
             ("storage", &["noop"]),
             ("vendor", &["ipmitool", "no-vendor"]),
         ],
@@ -88,6 +88,14 @@ const IPMI_PROPERTIES: &[(&str, &str)] = &[
     BOOT_PROPERTIES[0],
     BOOT_PROPERTIES[1],
     BOOT_PROPERTIES[2],
+    (
+        "rescue_kernel",
+        "http URL of the kernel of the rescue system. Optional: that of the ramdisk is used.",
+    ),
+    (
+        "rescue_ramdisk",
+        "http URL of a whole rescue system. Optional: the ramdisk with the coordinator's own rescue archive is used.",
+    ),
 ];
 
 /// The kinds of interface, as in the node's `*_interface` fields.

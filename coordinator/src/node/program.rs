@@ -201,7 +201,7 @@ pub fn asks_nothing(work: &Work) -> bool {
     match work {
         Work::Clean(clean) => clean.automated.is_none() && clean.steps.is_empty(),
         Work::Service(service) => service.steps.is_empty(),
-        Work::Inspect | Work::Deploy(_) | Work::Unknown => false,
+        Work::Inspect | Work::Deploy(_) | Work::Rescue(_) | Work::Unknown => false,
     }
 }
 

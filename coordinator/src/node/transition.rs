@@ -1,6 +1,6 @@
 //! Applies the lifecycle table to a record: state, target, and what its effects leave in the record. Pure.
 
-use ironwright_api::{CleanStep, DeployStep, Service, Work};
+use ironwright_api::{CleanStep, DeployStep, Rescue, Service, Work};
 use jiff::Timestamp;
 
 use super::lifecycle::{self, Effect, Event, Refused, Target, Verb};
@@ -25,6 +25,8 @@ pub struct Asked<'a> {
     pub without_ramdisk: bool,
     /// The plugins that a cleaning may use.
     pub plugins: &'a Plugins,
+    /// The hash of a rescue's password.
+    pub rescue: Option<&'a str>,
 }
 
 /// Why a record did not change.
@@ -126,8 +128,15 @@ fn perform(node: &mut Node, effect: Effect, asked: &Asked<'_>) {
         Effect::OrderClean => order_clean(node, asked),
         Effect::OrderInspect if pretend::is_pretended(node, "inspect") => pretend::begin(node, &[]),
         Effect::OrderInspect => begin(node, vec![agent(Work::Inspect)], asked),
-        // No agent can do these yet: only a fake interface gets here.
-        Effect::OrderRescue | Effect::LeaveRescue => pretend::begin(node, &[]),
+        Effect::OrderRescue | Effect::LeaveRescue if pretend::is_pretended(node, "rescue") => {
+            pretend::begin(node, &[]);
+        }
+        Effect::OrderRescue => {
+            let password_hash = asked.rescue.unwrap_or_default().to_owned();
+            begin(node, vec![agent(Work::Rescue(Rescue { password_hash }))], asked);
+        }
+        // The machine's own disk is all that is left to start.
+        Effect::LeaveRescue => forget(node),
         Effect::OrderService if pretend::is_pretended(node, "deploy") => {
             pretend::begin(node, asked.steps);
         }

@@ -25,6 +25,8 @@ pub(super) enum Todo {
     ReadPower,
     /// Power off and forget the instance.
     TearDown,
+    /// Start the machine from its own disk after a rescue.
+    LeaveRescue,
     /// Automated cleaning is off: go on without.
     SkipCleaning,
     /// Start the machine into the ramdisk.
@@ -122,6 +124,7 @@ fn without_work(node: &Node, settings: &Settings) -> Todo {
     match node.provision_state {
         ProvisionState::Verifying | ProvisionState::Adopting => Todo::ReadPower,
         ProvisionState::Deleting => Todo::TearDown,
+        ProvisionState::Unrescuing => Todo::LeaveRescue,
         ProvisionState::Cleaning => Todo::SkipCleaning,
         ProvisionState::Deploying
         | ProvisionState::WaitCallBack
@@ -130,7 +133,6 @@ fn without_work(node: &Node, settings: &Settings) -> Todo {
         | ProvisionState::InspectWait
         | ProvisionState::Rescuing
         | ProvisionState::RescueWait
-        | ProvisionState::Unrescuing
         | ProvisionState::Servicing
         | ProvisionState::ServiceWait => Todo::Broken,
         ProvisionState::Enroll

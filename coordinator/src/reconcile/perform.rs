@@ -34,6 +34,7 @@ pub(super) async fn perform(app: &App, node: &Node, todo: Todo) -> Result<(), St
         Todo::Power(target) => change_power(app, node, &mark, target).await,
         Todo::ReadPower => read_power(app, node, &mark).await,
         Todo::TearDown => tear_down(app, node, &mark).await,
+        Todo::LeaveRescue => leave_rescue(app, node, &mark).await,
         Todo::SkipCleaning => happened(app, &mark, Event::CleaningSkipped, None).await,
         Todo::StartRamdisk => start_ramdisk(app, node, &mark).await,
         Todo::NextPart(part) => between::next_part(app, node, &mark, part).await,
@@ -209,7 +210,24 @@ fn attempt(node: &Node) -> u32 {
 /// What failed when the machine does not go off after cleaning or inspection.
 const POWER_OFF: &str = "Failed to power the machine off";
 
+/// Starts the machine from its own disk; with that the rescue system and its password are gone.
+async fn leave_rescue(app: &App, node: &Node, mark: &Mark) -> Result<(), StoreError> {
+    let disk = power::Boot { device: BootDevice::Disk, persistent: true, efi: boots_efi(node) };
+    match command(app, node, &[Command::Off, Command::Boot(disk), Command::On]).await {
+        Ok(performed) => happened(app, mark, Event::Done, performed.power).await,
+        Err(error) => {
+            let what = "Failed to start the rescued machine from its disk";
+            fail(app, mark, wording::bmc(what, &error)).await
+        }
+    }
+}
+
 async fn finish(app: &App, node: &Node, mark: &Mark) -> Result<(), StoreError> {
+    // The rescue system stays as it is: it is what was asked for.
+    if node.provision_state == ProvisionState::Rescuing {
+        app.live.forget(node.uuid);
+        return happened(app, mark, Event::Done, None).await;
+    }
     let bare = node.work.as_ref().is_some_and(|work| work.without_ramdisk);
     let starts =
         matches!(node.provision_state, ProvisionState::Deploying | ProvisionState::Servicing);

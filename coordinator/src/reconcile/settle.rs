@@ -58,6 +58,7 @@ pub(super) fn asked(app: &App) -> Asked<'_> {
         deploy_steps: &[],
         without_ramdisk: false,
         plugins: &app.plugins,
+        rescue: None,
     }
 }
 

@@ -14,6 +14,8 @@ pub struct BootSettings {
     pub kernel: Option<PathBuf>,
     /// Ramdisk file.
     pub ramdisk: Option<PathBuf>,
+    /// Archive that makes the ramdisk a rescue system, loaded for a rescue only.
+    pub rescue: Option<PathBuf>,
     /// Appended to the kernel command line.
     pub kernel_append_params: String,
     /// Boots of the ramdisk that one piece of work may take.
@@ -22,7 +24,13 @@ pub struct BootSettings {
 
 impl Default for BootSettings {
     fn default() -> Self {
-        Self { kernel: None, ramdisk: None, kernel_append_params: String::new(), attempts: 3 }
+        Self {
+            kernel: None,
+            ramdisk: None,
+            rescue: None,
+            kernel_append_params: String::new(),
+            attempts: 3,
+        }
     }
 }
 

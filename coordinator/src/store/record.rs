@@ -26,11 +26,13 @@ pub enum RecordKind {
     InspectionRule,
     /// A node taken for somebody.
     Allocation,
+    /// What a boot of the ramdisk found.
+    Inventory,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Chassis,
         Self::Portgroup,
         Self::VolumeConnector,
@@ -39,6 +41,7 @@ impl RecordKind {
         Self::Runbook,
         Self::InspectionRule,
         Self::Allocation,
+        Self::Inventory,
     ];
 
     /// Its name in the database.
@@ -53,6 +56,7 @@ impl RecordKind {
             Self::Runbook => "runbook",
             Self::InspectionRule => "inspection_rule",
             Self::Allocation => "allocation",
+            Self::Inventory => "inventory",
         }
     }
 
@@ -68,6 +72,7 @@ impl RecordKind {
             Self::Runbook => "Runbook",
             Self::InspectionRule => "Inspection rule",
             Self::Allocation => "Allocation",
+            Self::Inventory => "Inventory",
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn bundle(name: &str) -> Result<Bundle, ArtifactError> {
     }
     let short = name.rsplit('/').next().unwrap_or(name);
     let built = Store::new(&format!("plugin-{short}")).get(key, |partial| {
-        let unpacked = packages::unpack(&names, &partial.join("packages"))?;
+        let unpacked = packages::unpacked(&format!("plugin-{short}"), names.iter().copied())?;
         let author = partial.join("author");
         Program::new(&agent).args(["plugin", "keygen", "--output"]).arg(&author).run()?;
         let output = partial.join("bundle.plugin");
@@ -57,7 +57,6 @@ pub(super) fn bundle(name: &str) -> Result<Bundle, ArtifactError> {
             .arg("--agent")
             .arg(&agent)
             .run()?;
-        fs::remove_dir_all(&unpacked).map_err(ArtifactError::file(&unpacked))?;
         expect_bytes(&output, 0, b"{", "a plugin's bundle")
     })?;
     let (file, key) = (built.join("bundle.plugin"), built.join("author.pub"));

@@ -78,6 +78,7 @@ pub(super) fn arguments(
     }
     args.serial(spec.sol_port, &path("console.log"));
     args.in_band_bmc(spec.kcs_port);
+    args.0.extend(spec.hardware.iter().cloned());
     args.0
 }
 
@@ -182,6 +183,7 @@ pub(super) mod tests {
             default_boot: BootDevice::Disk,
             kcs_port: None,
             sol_port: None,
+            hardware: Vec::new(),
         }
     }
 

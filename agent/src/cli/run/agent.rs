@@ -23,7 +23,7 @@ use crate::order::{Facts, Machine, SlowFacts, blocking};
 use crate::plugin::supply::Supply;
 use crate::report::LogTail;
 use crate::sys::System;
-use crate::tls;
+use crate::{rescue, tls};
 
 /// What to do about a server that cannot be found or reached.
 const NETWORK: &str = "check the network, the coordinator and the boot script";
@@ -92,7 +92,8 @@ impl Agent {
         macs: Vec<String>,
         stop: CancellationToken,
     ) -> Result<Done, Trouble> {
-        if ironic::is_rescued(&self.system) {
+        // What an earlier process did and nobody heard yet is still to be said.
+        if rescue::is_open(&self.system) && self.journal.unacknowledged().is_empty() {
             tracing::warn!("this boot is a rescue: the machine is its owner's");
             stop.cancelled().await;
             return Ok(Done::Proven);
@@ -102,6 +103,7 @@ impl Agent {
             self.settings.api_urls.clone(),
             self.settings.request_id.clone(),
         );
+        tracing::info!("phase: inventory");
         let facts = collect_facts(self.system.clone()).await?;
         let found = tokio::select! {
             found = self.find(&coordinator, macs, &facts) => found?,
@@ -112,7 +114,7 @@ impl Agent {
             stop.cancelled().await;
             return Ok(Done::Proven);
         };
-        tracing::info!(node = %session.node, boot_id = %self.journal.boot_id(), "at work for this node");
+        tracing::info!(node = %session.node, boot_id = %self.journal.boot_id(), "phase: waiting for orders, for this node");
         let crew = self.crew(&session, facts)?;
         if let Some(conductor) = &session.conductor {
             let conducted = Conducted {
@@ -138,8 +140,10 @@ impl Agent {
         Heart::new(coordinator, session, self.journal, crew, self.tail, self.stages)
             .with_pace(pace)
             .with_erase_key(self.signer.public_key())
-            .run(stop)
+            .run(stop.clone())
             .await;
+        // Ends early only after a rescue: the supervisor would start an agent that ended anew.
+        stop.cancelled().await;
         Ok(Done::Proven)
     }
 
@@ -236,7 +240,7 @@ impl Agent {
             return Ok(session);
         }
         let macs = addresses(macs, facts, self.settings.bootif.as_deref());
-        tracing::info!("looking this machine up by {}", macs.join(", "));
+        tracing::info!("phase: lookup, by {}", macs.join(", "));
         let retry = Retry::new(self.settings.lookup_timeout, self.settings.lookup_interval);
         let who = Introduction {
             macs: &macs,

@@ -55,7 +55,7 @@ fn claim<'a>(work: &'a WorkRecord, node: Uuid, step: &'a str) -> Option<Claim<'a
         Work::Clean(clean) => &clean.erase,
         Work::Deploy(deploy) => &deploy.erase,
         Work::Service(service) => &service.erase,
-        Work::Inspect | Work::Unknown => return None,
+        Work::Inspect | Work::Rescue(_) | Work::Unknown => return None,
     };
     Some(Claim {
         node,
@@ -126,7 +126,7 @@ pub(super) fn left_out(work: &WorkRecord) -> Option<Failure> {
         Work::Clean(clean) => clean.steps.iter().map(|step| step.step.as_str()).collect(),
         Work::Service(service) => service.steps.iter().map(|step| step.step.as_str()).collect(),
         Work::Deploy(deploy) => deploy.steps.iter().map(|step| step.step.as_str()).collect(),
-        Work::Inspect | Work::Unknown => Vec::new(),
+        Work::Inspect | Work::Rescue(_) | Work::Unknown => Vec::new(),
     };
     let ended = |asked: &str| work.steps.iter().any(|step| step.step == asked && step.ended);
     let missing = asked.into_iter().find(|asked| !ended(asked))?;

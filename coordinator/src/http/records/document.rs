@@ -49,7 +49,8 @@ impl Resource {
                 | RecordKind::DeployTemplate
                 | RecordKind::Runbook
                 | RecordKind::InspectionRule
-                | RecordKind::Allocation => &[],
+                | RecordKind::Allocation
+                | RecordKind::Inventory => &[],
             } {
                 shown.insert((*below).to_owned(), links(base, &format!("{path}/{below}")));
             }

@@ -20,7 +20,7 @@ use crate::http::nodes::find;
 use crate::http::records;
 use crate::http::records::resources::RUNBOOK;
 use crate::http::request::{Base, Body};
-use crate::http::validate::{local, reason};
+use crate::http::validate::{local, reason, rescue_problem};
 use crate::http::version::Version;
 use crate::node::lifecycle::{Event, Verb, next};
 use crate::node::validate::FOR_DEPLOY;
@@ -49,6 +49,9 @@ pub async fn provision(
     if matches!(request.verb, Verb::Active | Verb::Rebuild) {
         request.deploy_steps = deploy_steps(&app, &node, &request.deploy_steps).await?;
         refuse_deploy(&app, &node, &request).await?;
+    }
+    if request.verb == Verb::Rescue {
+        refuse_rescue(&app, &node).await?;
     }
     actions::provision(&app, &ident, request).await?;
     Ok(accepted(&base, &node))
@@ -120,6 +123,20 @@ async fn refuse_deploy(app: &App, node: &Node, request: &Request) -> Result<(), 
         None => Ok(()),
         Some(reason) => Err(ApiError::Invalid(format!(
             "Failed to validate deploy or power info for node {}. Error: {reason}",
+            node.uuid
+        ))),
+    }
+}
+
+/// What a rescue system of ours cannot be booted without. What the state forbids is the action's own refusal.
+async fn refuse_rescue(app: &App, node: &Node) -> Result<(), ApiError> {
+    if next(node.provision_state, Event::Asked(Verb::Rescue)).is_err() {
+        return Ok(());
+    }
+    match rescue_problem(app, node).await {
+        None => Ok(()),
+        Some(problem) => Err(ApiError::Invalid(format!(
+            "Failed to validate rescue info for node {}. Error: {problem}",
             node.uuid
         ))),
     }

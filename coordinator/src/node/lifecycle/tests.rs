@@ -219,7 +219,7 @@ proptest! {
         let mut node = node_with(serde_json::json!({"image_source": "http://h/i", "image_checksum": "0".repeat(64)}));
         let plugins = crate::plugins::Plugins::default();
         let clean = CleanSettings { automated, ..CleanSettings::default() };
-        let asked = transition::Asked { now: jiff::Timestamp::UNIX_EPOCH, clean: &clean, steps: &[], deploy_steps: &[], without_ramdisk: false, plugins: &plugins };
+        let asked = transition::Asked { now: jiff::Timestamp::UNIX_EPOCH, clean: &clean, steps: &[], deploy_steps: &[], without_ramdisk: false, plugins: &plugins, rescue: None };
         for pick in picks {
             let before = node.provision_state;
             if transition::apply(&mut node, events[pick % events.len()], &asked).is_err() {

@@ -28,7 +28,9 @@ fn words(parts: &[Part]) -> String {
             Work::Deploy(deploy) => {
                 format!("image{}", names(&mut deploy.steps.iter().map(|step| &step.step)))
             }
-            other @ (Work::Inspect | Work::Clean(_) | Work::Unknown) => panic!("{other:?}"),
+            other @ (Work::Inspect | Work::Clean(_) | Work::Rescue(_) | Work::Unknown) => {
+                panic!("{other:?}")
+            }
         },
     };
     parts.iter().map(word).collect::<Vec<_>>().join(" ")

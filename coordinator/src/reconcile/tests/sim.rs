@@ -380,7 +380,9 @@ fn steps(work: &Work) -> Vec<String> {
             let extra = deploy.steps.iter().map(|step| step.step.clone());
             extra.chain(["work".to_owned()]).collect()
         }
-        Work::Inspect | Work::Clean(_) | Work::Deploy(_) | Work::Unknown => vec!["work".to_owned()],
+        Work::Inspect | Work::Clean(_) | Work::Deploy(_) | Work::Rescue(_) | Work::Unknown => {
+            vec!["work".to_owned()]
+        }
     }
 }
 

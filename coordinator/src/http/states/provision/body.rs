@@ -1,5 +1,6 @@
 //! The body of `PUT …/states/provision`: its keys, targets, steps and config drive, checked for their shape. Pure.
 
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 use super::steps::{Step, deploy_step, in_order, one_step};
@@ -106,6 +107,7 @@ pub(super) fn request(body: &Value, version: Version) -> Result<Asked, ApiError>
             verb,
             configdrive: drive,
             steps: in_order(all),
+            rescue_password: secret(given("rescue_password")),
             deploy_steps,
             without_ramdisk,
         };
@@ -145,6 +147,13 @@ fn drive_problem(verb: Verb, drive: &Value, version: Version) -> Option<String> 
     configdrive(drive).err()
 }
 
+fn secret(value: Option<&Value>) -> Option<SecretString> {
+    value.and_then(Value::as_str).map(SecretString::from)
+}
+
+/// Longest password of a rescue system, bytes: hashing takes time with every byte, and SSH servers take no more.
+const PASSWORD_MAX: usize = 100;
+
 /// Why the password of a rescue system cannot be taken.
 fn password_problem(verb: Verb, password: Option<&Value>) -> Option<String> {
     let blank = password.and_then(Value::as_str).is_none_or(|text| text.trim().is_empty());
@@ -155,6 +164,9 @@ fn password_problem(verb: Verb, password: Option<&Value>) -> Option<String> {
         ),
         (true, Some(_)) if blank => {
             Some("rescue_password must be text that is not blank.".to_owned())
+        }
+        (true, Some(Value::String(text))) if text.len() > PASSWORD_MAX => {
+            Some(format!("rescue_password has {} bytes, at most {PASSWORD_MAX} are taken.", text.len()))
         }
         (false, Some(_)) => Some(
             "\"rescue_password\" is only valid when setting target provision state to rescue"
