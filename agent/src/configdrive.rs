@@ -7,7 +7,7 @@
 mod error;
 mod form;
 mod packed;
-mod vfat;
+mod volume;
 
 use ironwright_api::Configured;
 use sha2::{Digest, Sha256};
@@ -66,7 +66,7 @@ pub fn build(
         Form::Absent => Ok(None),
         Form::Object(documents) => {
             let files = documents.files(node_name, node_uuid)?;
-            let bytes = vfat::make(&files, sector_bytes, node_uuid)?;
+            let bytes = volume::make(&files, sector_bytes, node_uuid)?;
             Ok(Some(ConfigDrive { bytes, filesystem: "vfat" }))
         }
         Form::Text(text) => packed::unpack(text.as_bytes())?.for_sectors(sector_bytes).map(Some),
@@ -128,4 +128,4 @@ fn read_digest(disk: &dyn BlockDevice, range: Range) -> Result<String, ConfigDri
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

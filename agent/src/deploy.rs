@@ -10,7 +10,9 @@ pub mod firmware;
 mod identifiers;
 pub mod image_info;
 pub mod image_step;
+mod loader;
 mod members;
+mod partition;
 mod perform;
 mod problem;
 pub mod run;
@@ -108,6 +110,7 @@ pub fn plan(order: &Deploy, ground: Ground, done: &[StepRecord]) -> Result<Plan,
     } else {
         problems.extend(image_problems(order));
         problems.extend(disk.as_ref().and_then(|disk| no_room(disk, drive_bytes)));
+        problems.extend(partition_problem(order, disk.as_ref(), drive_bytes, ground.uefi));
     }
     let Some(disk) = disk.filter(|_| problems.is_empty()) else {
         return Err(PlanError { problems });
@@ -123,6 +126,22 @@ pub fn plan(order: &Deploy, ground: Ground, done: &[StepRecord]) -> Result<Plan,
     // A BIOS starts what LBA 0 holds: there is nothing to tell it.
     actions.extend(ground.uefi.then_some(Action::BootEntry));
     Ok(Plan { disk, actions })
+}
+
+/// What stands against a partition image on this machine and disk.
+fn partition_problem(
+    order: &Deploy,
+    disk: Option<&RootDisk>,
+    drive_bytes: Option<u64>,
+    uefi: bool,
+) -> Option<Problem> {
+    let image = order.image.partition.as_ref()?;
+    if !uefi {
+        return Some(Problem::PartitionBios);
+    }
+    let RootDisk { bytes, sector_bytes, .. } = disk?;
+    let error = partition::scheme(image, *bytes, *sector_bytes, drive_bytes).err()?;
+    Some(Problem::Partitions { why: error.to_string() })
 }
 
 /// Refuses what is wrong with the image and with the config drive, before steps that may make the root disk itself.

@@ -7,6 +7,7 @@
 pub(crate) mod bytes;
 mod commit;
 mod error;
+mod fresh;
 mod gpt;
 #[cfg(test)]
 mod hostile;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 pub use commit::{CommitError, commit};
 pub use error::LayoutError;
+pub use fresh::{Purpose, Wanted, fresh};
 
 use mbr::Mbr;
 

@@ -24,3 +24,4 @@ pub mod steps;
 pub mod supervisor;
 pub mod sys;
 pub mod tls;
+mod vfat;

@@ -219,7 +219,7 @@ pub fn proves(certificate: &Certificate) -> Result<(), String> {
     if let EraseResult::Failed { reason } = &certificate.result {
         return Err(format!("the erase failed: {}", reason.chars().take(500).collect::<String>()));
     }
-    let worth = certificate.method.category();
+    let worth = certificate.method.category(certificate.disk.rotational);
     if certificate.category > worth {
         return Err(format!(
             "it claims category {:?}, but its method is worth {worth:?}",

@@ -221,7 +221,13 @@ mod tests {
 
     fn image(declared: Option<&str>) -> Image {
         let checksum = Checksum { algorithm: ChecksumAlgorithm::Sha256, value: "0".repeat(64) };
-        Image { urls: Vec::new(), checksum, disk_format: declared.map(str::to_owned), access: None }
+        Image {
+            urls: Vec::new(),
+            checksum,
+            disk_format: declared.map(str::to_owned),
+            access: None,
+            partition: None,
+        }
     }
 
     async fn server(answer: ResponseTemplate) -> MockServer {

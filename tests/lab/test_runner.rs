@@ -163,7 +163,8 @@ impl Phases {
 
 /// Every shell script of the project.
 fn shellcheck() -> Program {
-    let scripts = ["assemble", "config-drive", "debian", "full", "initrd-init", "raid", "small"];
+    let scripts =
+        ["assemble", "config-drive", "debian", "full", "initrd-init", "partition", "raid", "small"];
     Program::new("shellcheck")
         .dir(workspace())
         .args([".ci/run", "plugins/build", "ramdisk/build", "ramdisk/rescue"])

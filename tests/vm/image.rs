@@ -74,3 +74,30 @@ async fn fails_at(then: Then, sector: u64, words: &str) {
 async fn a_disk_blkdebug_that_fails_a_write_of_the_image_fails_the_deploy_with_the_offset() {
     fails_at(Then::Fail(5), (64 << 20) / 512, "Input/output error").await;
 }
+
+#[tokio::test]
+#[ignore = "a virtual machine: cargo lab test"]
+async fn a_partition_image_gets_a_table_and_boots_by_uefi_with_its_own_loader() {
+    let stage = Stage::available(Firmware::Uefi, |_| {}).await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/lab/images/partition");
+    let image = stage.lab.dir.join("root.qcow2");
+    let words =
+        [script, stage.image().to_str().unwrap(), image.to_str().unwrap()].map(str::to_owned);
+    lab::host::Program::new("bash").args(words).text().unwrap();
+    stage.choose(&image).await;
+    let fields = [
+        ("/instance_info/image_type", serde_json::json!("partition")),
+        ("/instance_info/root_gb", serde_json::json!(2)),
+        ("/instance_info/swap_mb", serde_json::json!(64)),
+    ];
+    stage.lab.api.set(stage.node, &fields).await.unwrap();
+    stage.deploy().await;
+    stage.ends_well().await;
+    let disk = stage.lab.rack.machines[0].disk(0);
+    let table = lab::host::Program::new("sgdisk").args(["--print", disk.to_str().unwrap()]);
+    let table = table.text().unwrap();
+    println!("{table}");
+    for name in ["esp", "swap", "config-2", "root"] {
+        assert!(table.lines().any(|line| line.ends_with(name)), "{name}: {table}");
+    }
+}

@@ -160,6 +160,7 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         checksum: ordered.clone(),
         disk_format: args.disk_format.clone(),
         access: Some(access),
+        partition: None,
     };
     let http = Http::of(client, &image)
         .map_err(|error| Trouble::new(&error, "check the file of --auth-file"))?;

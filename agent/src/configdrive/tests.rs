@@ -239,7 +239,7 @@ fn a_disk_that_forgets_or_refuses_is_an_error() {
 }
 
 /// Runs an oracle when it is installed; prints why it is skipped otherwise.
-fn oracle(program: &str, args: &[&str]) -> Option<std::process::Output> {
+pub(crate) fn oracle(program: &str, args: &[&str]) -> Option<std::process::Output> {
     let path =
         ["/usr/sbin", "/sbin", "/usr/bin"].map(|dir| std::path::Path::new(dir).join(program));
     let Some(path) = path.into_iter().find(|path| path.exists()) else {

@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ironwright_api::{
-    Checksum, ChecksumAlgorithm, Deploy, EraseSettings, Image, ImageAccess, ReadbackMode,
+    Checksum, ChecksumAlgorithm, Deploy, EraseSettings, Image, ImageAccess, PartitionImage,
+    ReadbackMode,
 };
 use serde_json::Value;
 use uuid::Uuid;
@@ -15,13 +16,10 @@ use uuid::Uuid;
 pub fn deploy(args: &Value) -> Result<Deploy, Vec<String>> {
     let info = &args["image_info"];
     let mut problems = Vec::new();
-    if info["image_type"].as_str() == Some("partition") {
-        problems.push(
-            "image_info/image_type is partition: this agent writes whole-disk images only; use one, and set \
-             instance_info/image_type to whole-disk"
-                .to_owned(),
-        );
-    }
+    let partition = partition(info).unwrap_or_else(|more| {
+        problems.extend(more);
+        None
+    });
     let urls = info["urls"].as_array().into_iter().flatten();
     let urls: Vec<String> = urls.filter_map(Value::as_str).map(str::to_owned).collect();
     if urls.is_empty() {
@@ -39,7 +37,7 @@ pub fn deploy(args: &Value) -> Result<Deploy, Vec<String>> {
     };
     let node_uuid = text(&info["node_uuid"]).and_then(|uuid| uuid.parse().ok());
     Ok(Deploy {
-        image: Image { urls, checksum, disk_format, access },
+        image: Image { urls, checksum, disk_format, access, partition },
         root_device: Value::Null,
         configdrive: configdrive.clone(),
         readback: ReadbackMode::Full,
@@ -49,6 +47,36 @@ pub fn deploy(args: &Value) -> Result<Deploy, Vec<String>> {
         erase: EraseSettings::default(),
         plugins: Vec::new(),
     })
+}
+
+/// What is made around a partition image; a conductor says nothing of the kind of a whole-disk image.
+fn partition(info: &Value) -> Result<Option<PartitionImage>, Vec<String>> {
+    if info["image_type"].as_str() != Some("partition") {
+        return Ok(None);
+    }
+    let mut problems = Vec::new();
+    let number = |key: &str| {
+        let value = &info[key];
+        value.as_u64().or_else(|| value.as_str()?.parse().ok())
+    };
+    if number("ephemeral_mb").unwrap_or(0) > 0 || info["preserve_ephemeral"] == true {
+        problems.push(
+            "image_info/ephemeral_mb asks for an ephemeral partition, which this agent does not make: set ephemeral_gb to 0"
+                .to_owned(),
+        );
+    }
+    if info["deploy_boot_mode"].as_str() == Some("bios") {
+        problems.push(
+            "image_info/deploy_boot_mode is bios: a partition image needs UEFI; use a whole-disk image".to_owned(),
+        );
+    }
+    let root_mib =
+        number("root_mb").or_else(|| number("root_gb").map(|gib: u64| gib.saturating_mul(1024)));
+    let partition = PartitionImage {
+        root_mib: root_mib.unwrap_or(0),
+        swap_mib: number("swap_mb").unwrap_or(0),
+    };
+    if problems.is_empty() { Ok(Some(partition)) } else { Err(problems) }
 }
 
 /// The digest: `os_hash_algo` with `os_hash_value`, else `checksum`, whose length tells what it is.
@@ -173,13 +201,27 @@ mod tests {
     }
 
     #[test]
+    fn a_partition_image_has_the_conductors_sizes() {
+        let info = |root: Value| {
+            json!({"image_info": {
+                "urls": ["http://h/root.qcow2"], "os_hash_algo": "sha256", "os_hash_value": SHA256, "image_type": "partition",
+                "kernel": "k", "ramdisk": "r", "root_mb": root, "root_gb": 10, "swap_mb": "512", "ephemeral_mb": 0,
+                "deploy_boot_mode": "uefi",
+            }})
+        };
+        let sizes = |root| deploy(&info(root)).unwrap().image.partition;
+        assert_eq!(sizes(json!(2048)), Some(PartitionImage { root_mib: 2048, swap_mib: 512 }));
+        assert_eq!(sizes(Value::Null), Some(PartitionImage { root_mib: 10240, swap_mib: 512 }));
+    }
+
+    #[test]
     fn everything_that_cannot_be_used_is_named_at_once() {
         let info = json!({
-            "urls": [], "disk_format": "vmdk", "image_type": "partition",
+            "urls": [], "disk_format": "vmdk", "image_type": "partition", "ephemeral_mb": 1, "deploy_boot_mode": "bios",
             "checksum": "d41d8cd98f00b204e9800998ecf8427e", "image_server_auth_strategy": "kerberos",
         });
         let problems = deploy(&json!({ "image_info": info })).unwrap_err().join("; ");
-        for part in ["partition", "names no URL", "md5", "vmdk", "kerberos"] {
+        for part in ["ephemeral_gb to 0", "needs UEFI", "names no URL", "md5", "vmdk", "kerberos"] {
             assert!(problems.contains(part), "{part}: {problems}");
         }
         let none = deploy(&json!({"image_info": {"urls": ["http://h/i"]}})).unwrap_err();

@@ -6,10 +6,12 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ironwright_api::{Blame, Committed, Deploy, Evidence, Failure, StepRecord};
+use ironwright_api::{
+    Blame, Committed, Deploy, Evidence, Failure, PartitionImage, StepRecord, Written,
+};
 
 use super::run::Perform;
-use super::{Action, RootDisk, bootable, members};
+use super::{Action, RootDisk, bootable, members, partition};
 use crate::boot::{self, Outcome, Plan};
 use crate::configdrive::{self, ConfigDrive};
 use crate::heartbeat::OrderDesk;
@@ -18,7 +20,7 @@ use crate::layout::{self, Layout};
 use crate::order::{Machine, blocking};
 use crate::raid::Arrays;
 use crate::report::chain;
-use crate::sys::disk::{Access, BlockDevice, RealDisk};
+use crate::sys::disk::{Access, BlockDevice, RealDisk, Slice};
 use crate::sys::{Effect, System, partitions};
 
 /// Performs the actions of one deploy.
@@ -28,6 +30,8 @@ pub(super) struct Performer {
     disk: Option<Arc<dyn BlockDevice>>,
     root: RootDisk,
     request: image::Request,
+    /// Present: the image goes to a partition of its own.
+    partition: Option<PartitionImage>,
     http: Http,
     drive: Option<Arc<ConfigDrive>>,
     desk: OrderDesk,
@@ -60,9 +64,14 @@ impl Performer {
             checksum: order.image.checksum.clone(),
             disk_format: order.image.disk_format.clone(),
             readback: order.readback,
-            hold: Hold::BootArea,
+            hold: match order.image.partition {
+                // Its first MiB is no partition table.
+                Some(_) => Hold::Nothing,
+                None => Hold::BootArea,
+            },
         };
         Ok(Self {
+            partition: order.image.partition,
             disk: Some(disk),
             root,
             request,
@@ -105,14 +114,18 @@ impl Performer {
 
     /// Writes the image, and makes the final table in memory so that an image without one fails here.
     async fn write_image(&mut self) -> Result<Option<Evidence>, Failure> {
-        let watch = Arc::new(Follow { desk: self.desk.clone(), phase: Mutex::new("") });
         let disk = self.disk()?;
-        let outcome = image::write(&self.request, disk.clone(), watch, &self.http)
-            .await
-            .map_err(|error| image_failure(&error))?;
-        let (mut written, held) = (outcome.written, outcome.held);
         let drive_bytes = self.drive.as_ref().map(|drive| drive.bytes.len() as u64);
-        let layout = Arc::new(bootable::plan(disk.as_ref(), &held, &written, drive_bytes)?);
+        let (mut written, layout) = match self.partition {
+            Some(image) => self.partition_image(&disk, &image, drive_bytes).await?,
+            None => {
+                let outcome = self.image_to(disk.clone()).await?;
+                let layout =
+                    bootable::plan(disk.as_ref(), &outcome.held, &outcome.written, drive_bytes)?;
+                (outcome.written, layout)
+            }
+        };
+        let layout = Arc::new(layout);
         if let Some(arrays) = self.arrays.clone() {
             let (layout, uefi) = (layout.clone(), self.uefi);
             let checked = move || {
@@ -132,6 +145,33 @@ impl Performer {
         self.layout = Some(layout);
         written.serial.clone_from(&self.root.serial);
         Ok(Some(Evidence::Written(Box::new(written))))
+    }
+
+    async fn image_to(&self, target: Arc<dyn BlockDevice>) -> Result<image::Outcome, Failure> {
+        let watch = Arc::new(Follow { desk: self.desk.clone(), phase: Mutex::new("") });
+        image::write(&self.request, target, watch, &self.http)
+            .await
+            .map_err(|error| image_failure(&error))
+    }
+
+    /// Writes an image to a partition of its own, and what goes around it.
+    async fn partition_image(
+        &self,
+        disk: &Arc<dyn BlockDevice>,
+        image: &PartitionImage,
+        drive_bytes: Option<u64>,
+    ) -> Result<(Written, Layout), Failure> {
+        let scheme = partition::scheme(image, disk.bytes(), disk.sector_bytes(), drive_bytes)
+            .map_err(|error| disk_failure(&error))?;
+        let clearing = disk.clone();
+        blocking(move || partition::clear(clearing.as_ref()).map_err(|error| disk_failure(&error)))
+            .await?;
+        let root = Arc::new(Slice::new(disk.clone(), scheme.root));
+        let outcome = self.image_to(root).await?;
+        let disk = disk.clone();
+        let layout =
+            blocking(move || partition::fill(&disk, &scheme).map(|()| scheme.layout)).await?;
+        Ok((outcome.written, layout))
     }
 
     async fn write_configdrive(&mut self) -> Result<Option<Evidence>, Failure> {

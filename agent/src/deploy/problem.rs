@@ -58,6 +58,17 @@ pub enum Problem {
         /// Capacity.
         disk_bytes: u64,
     },
+    /// A partition image on a machine that starts by BIOS.
+    #[error(
+        "a partition image needs UEFI: a BIOS would need a boot loader that only programs inside the image could install"
+    )]
+    PartitionBios,
+    /// The partitions around a partition image do not fit.
+    #[error("the partitions for the image cannot be made: {why}")]
+    Partitions {
+        /// Why, with the numbers.
+        why: String,
+    },
     /// The hints choose another disk than the one that holds the image.
     #[error("the image is on the disk with serial number {written:?}, the hints now choose {} with {chosen:?}", path.display())]
     Moved {
@@ -79,7 +90,9 @@ impl Problem {
             | Self::NoImageUrl
             | Self::ImageUrl { .. }
             | Self::Checksum { .. }
-            | Self::NoRoom { .. } => Blame::Order,
+            | Self::NoRoom { .. }
+            | Self::PartitionBios
+            | Self::Partitions { .. } => Blame::Order,
         }
     }
 
@@ -93,6 +106,8 @@ impl Problem {
             Self::NoImageUrl | Self::ImageUrl { .. } => "give an http(s) image_source",
             Self::Checksum { .. } => "give the image's sha256 or sha512",
             Self::NoRoom { .. } => "choose a larger disk",
+            Self::PartitionBios => "deploy a whole-disk image, or let the machine boot by UEFI",
+            Self::Partitions { .. } => "choose a smaller root_gb or swap_mb, or a larger disk",
             Self::Moved { .. } => {
                 "check which disk is which, then deploy anew with a hint by serial number"
             }

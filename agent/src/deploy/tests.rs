@@ -13,6 +13,7 @@ fn deploy() -> Deploy {
             checksum,
             disk_format: None,
             access: None,
+            partition: None,
         },
         root_device: serde_json::Value::Null,
         configdrive: serde_json::Value::Null,

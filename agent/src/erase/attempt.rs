@@ -3,7 +3,7 @@
 use ironwright_api::{Category, EraseMethod, EraseSettings, PassedOver, Verification};
 
 use super::device::{self, Device};
-use super::ladder::{Ladder, Rung};
+use super::ladder::{Ladder, Medium, Rung};
 use super::overwrite::{self, Follow, OverwriteError};
 use super::own::recover::{Found, recover};
 use super::own::{DeviceLog, Own, OwnError};
@@ -20,8 +20,8 @@ pub(in crate::erase) struct Attempt<'a> {
     pub disk: &'a dyn BlockDevice,
     /// Its own door.
     pub commands: &'a dyn DeviceCommands,
-    /// `nvme`, `sata`, `usb` ...
-    pub transport: &'a str,
+    /// What it is made of and how it is attached.
+    pub medium: Medium<'a>,
     /// What may be done.
     pub settings: &'a EraseSettings,
     /// The category of what was planned.
@@ -110,6 +110,10 @@ impl Attempt<'_> {
         Own { commands: self.commands, bytes: self.disk.bytes(), follow: self.follow }
     }
 
+    fn worth(&self, method: EraseMethod) -> Category {
+        method.category(self.medium.rotational)
+    }
+
     fn recover_and_climb(&self, outcome: &mut Outcome) -> Result<(), String> {
         let own = self.own();
         let mut device = device::ask(self.commands);
@@ -119,7 +123,7 @@ impl Attempt<'_> {
             Found::Finished(method) => {
                 // No samples of before are left, but zeros everywhere need none. Anything else is erased again, with samples.
                 if let Some(method) =
-                    method.filter(|method| method.category() >= self.settings.least)
+                    method.filter(|method| self.worth(*method) >= self.settings.least)
                     && let Ok(bytes) = overwrite::verify(self.disk, self.follow)
                 {
                     outcome.method = method;
@@ -138,11 +142,11 @@ impl Attempt<'_> {
 
     fn climb(&self, own: &Own<'_>, device: &Device, outcome: &mut Outcome) -> Result<(), String> {
         outcome.device_log.insert("device".to_owned(), device.summary());
-        let ladder = Ladder::of(device, self.transport).at_least(self.settings.least);
+        let ladder = Ladder::of(device, self.medium).at_least(self.settings.least);
         outcome.passed_over = ladder.passed_over;
         let (mut failed, mut reasons) = self.lost(device, &ladder.rungs);
         for rung in &ladder.rungs {
-            let (method, category) = (rung.method, rung.method.category());
+            let Rung { method, category, .. } = *rung;
             if failed.is_some_and(|failed| category < failed) && !self.settings.allow_weaker {
                 let reason = "it is of a weaker category than one that failed, and the settings do not allow that \
                               (cleaning.allow_weaker_erase)"
@@ -171,7 +175,7 @@ impl Attempt<'_> {
 
     /// What the disk offered, or may have offered, and does not now: that is a stronger method that failed.
     fn lost(&self, device: &Device, rungs: &[Rung]) -> (Option<Category>, Vec<String>) {
-        let best = rungs.first().map(|rung| rung.method.category());
+        let best = rungs.first().map(|rung| rung.category);
         let lost = self.planned.filter(|planned| best.is_some_and(|best| best < *planned));
         if let Device::Silent { why, broken: true } = device {
             let reason = format!("what the disk offers cannot be told: {why}");

@@ -76,7 +76,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::erase::ladder::Ladder;
+    use crate::erase::ladder::{Ladder, Medium};
     use crate::sys::command::Sense;
 
     proptest! {
@@ -92,11 +92,11 @@ mod tests {
             let mut devices = vec![Device::Nvme(controller)];
             devices.extend(ata::Identity::parse(&bytes).ok().map(Device::Ata));
             for device in devices {
-                let ladder = Ladder::of(&device, "");
+                let ladder = Ladder::of(&device, Medium { transport: "", rotational: true });
                 prop_assert_eq!(ladder.rungs.last().unwrap().method, ironwright_api::EraseMethod::Overwrite);
                 let falls = ladder.rungs.windows(2).all(|pair| {
-                    let (one, next) = (pair[0].method, pair[1].method);
-                    one < next && one.category() >= next.category()
+                    let (one, next) = (pair[0], pair[1]);
+                    one.method < next.method && one.category >= next.category
                 });
                 prop_assert!(falls);
             }

@@ -7,8 +7,8 @@ mod tests;
 use std::path::Path;
 
 use ironwright_api::{
-    CERTIFICATE_VERSION, Certificate, DiskProgress, EraseMethod, EraseResult, EraseSettings,
-    Erased, SignedCertificate, Verification,
+    CERTIFICATE_VERSION, Certificate, DiskIdentity, DiskProgress, EraseMethod, EraseResult,
+    EraseSettings, Erased, SignedCertificate, Verification,
 };
 use jiff::Timestamp;
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::attempt::{Attempt, Outcome};
 use super::certificate::Notary;
 use super::device::{self, Device};
-use super::ladder::Ladder;
+use super::ladder::{Ladder, Medium};
 use super::overwrite::Follow;
 use super::own::DeviceLog;
 use super::own::recover::first;
@@ -93,8 +93,7 @@ impl Task {
             );
             task.protected.get_or_insert(why);
         }
-        let transport = &task.disk.identity.transport;
-        task.ladder = Ladder::of(&device, transport).at_least(settings.least);
+        task.ladder = Ladder::of(&device, task.medium()).at_least(settings.least);
         if erase == Erase::Express {
             task.decide_express();
         }
@@ -162,10 +161,10 @@ impl Task {
             return Err(format!("{} is protected: {why}", path.display()));
         }
         let commands = disk.commands().map_err(|error| chain(&error))?;
-        let (transport, settings) = (&*self.disk.identity.transport, &self.settings);
-        let planned = self.ladder.best().map(|rung| rung.method.category());
+        let (medium, settings) = (self.medium(), &self.settings);
+        let planned = self.ladder.best().map(|rung| rung.category);
         let attempt =
-            Attempt { disk: &disk, commands: &commands, transport, settings, planned, follow };
+            Attempt { disk: &disk, commands: &commands, medium, settings, planned, follow };
         if self.kind == Erase::Devices {
             return Ok(attempt.erase());
         }
@@ -202,6 +201,11 @@ impl Task {
                 planned.path, planned.bytes
             )
         })
+    }
+
+    fn medium(&self) -> Medium<'_> {
+        let DiskIdentity { transport, rotational, .. } = &self.disk.identity;
+        Medium { transport, rotational: *rotational }
     }
 
     /// The outcome of an erase that was not begun.
@@ -244,7 +248,7 @@ impl Task {
             disk: self.disk.identity.clone(),
             step: self.step.to_owned(),
             method,
-            category: method.category(),
+            category: method.category(self.disk.identity.rotational),
             passed_over,
             device_log,
             started: started.to_string(),

@@ -27,6 +27,8 @@ pub enum Reads {
 pub struct Rung {
     /// The method.
     pub method: EraseMethod,
+    /// What it is worth on this disk.
+    pub category: Category,
     /// What is read afterwards.
     pub reads: Reads,
     /// How long it takes, as the device says.
@@ -40,13 +42,24 @@ pub struct Ladder {
     pub rungs: Vec<Rung>,
     /// What is left out, with the reason.
     pub passed_over: Vec<PassedOver>,
+    rotational: bool,
+}
+
+/// What of a disk the device itself is not asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Medium<'a> {
+    /// How it is attached (`nvme`, `sata`, `usb` ...); empty when unknown.
+    pub transport: &'a str,
+    /// Whether it turns: flash keeps spare blocks.
+    pub rotational: bool,
 }
 
 impl Ladder {
     /// The ladder of `device`. A USB bridge answers for the disk behind it, and not always truly: nothing it says is used.
     #[must_use]
-    pub fn of(device: &Device, transport: &str) -> Self {
-        let mut ladder = Self::default();
+    pub fn of(device: &Device, medium: Medium<'_>) -> Self {
+        let Medium { transport, rotational } = medium;
+        let mut ladder = Self { rotational, ..Self::default() };
         match device {
             _ if transport == "usb" => ladder.pass(
                 &[EraseMethod::Discard],
@@ -72,7 +85,7 @@ impl Ladder {
     #[must_use]
     pub fn at_least(mut self, least: Category) -> Self {
         let (kept, weak): (Vec<Rung>, Vec<Rung>) =
-            self.rungs.into_iter().partition(|rung| rung.method.category() >= least);
+            self.rungs.into_iter().partition(|rung| rung.category >= least);
         self.rungs = kept;
         for rung in weak {
             self.pass(&[rung.method], "the settings ask for a stronger category");
@@ -87,7 +100,8 @@ impl Ladder {
     }
 
     fn offer(&mut self, method: EraseMethod, reads: Reads, estimate: Option<Duration>) {
-        self.rungs.push(Rung { method, reads, estimate });
+        let category = method.category(self.rotational);
+        self.rungs.push(Rung { method, category, reads, estimate });
     }
 
     fn pass(&mut self, methods: &[EraseMethod], reason: &str) {
@@ -97,10 +111,14 @@ impl Ladder {
     }
 
     /// Offers `method`, or passes it over for the first reason that there is.
-    fn decide(&mut self, rung: Rung, obstacles: &[(bool, &str)]) {
+    fn decide(
+        &mut self,
+        (method, reads, estimate): (EraseMethod, Reads, Option<Duration>),
+        obstacles: &[(bool, &str)],
+    ) {
         match obstacles.iter().find(|(stands, _)| *stands) {
-            Some((_, reason)) => self.pass(&[rung.method], reason),
-            None => self.rungs.push(rung),
+            Some((_, reason)) => self.pass(&[method], reason),
+            None => self.offer(method, reads, estimate),
         }
     }
 
@@ -123,7 +141,7 @@ impl Ladder {
         ] {
             let reason = format!("the controller does not offer it (SANICAP {sanicap:#x})");
             self.decide(
-                Rung { method, reads, estimate },
+                (method, reads, estimate),
                 &[(sanicap & bit == 0, &reason), (!others.is_empty(), &reach)],
             );
         }
@@ -131,13 +149,12 @@ impl Ladder {
         let no_crypto = format!("the controller offers no cryptographic format (FNA {fna:#x})");
         // Bits 0 and 1: formats, or only erasing ones, reach every namespace.
         let reaches = fna & 0x3 != 0 && !others.is_empty();
-        let rung = |method, reads| Rung { method, reads, estimate: None };
         self.decide(
-            rung(M::NvmeFormatCrypto, Reads::Changed),
+            (M::NvmeFormatCrypto, Reads::Changed, None),
             &[(oacs & 0x2 == 0, &no_format), (fna & 0x4 == 0, &no_crypto), (reaches, &reach)],
         );
         self.decide(
-            rung(M::NvmeFormatUserData, erased),
+            (M::NvmeFormatUserData, erased, None),
             &[(oacs & 0x2 == 0, &no_format), (reaches, &reach)],
         );
         // Dataset Management's deallocate is a hint; Write Zeroes with Deallocate (DLFEAT bit 3) is none.
@@ -155,7 +172,7 @@ impl Ladder {
             (M::AtaSanitizeOverwrite, overwrite, Reads::Zero),
         ] {
             self.decide(
-                Rung { method, reads, estimate: None },
+                (method, reads, None),
                 &[
                     (!offered, "the disk does not offer it (IDENTIFY word 59)"),
                     (unseen, "the adapter does not return ATA registers, so that it could not be followed"),
@@ -178,7 +195,7 @@ impl Ladder {
             ),
             (M::AtaSecurityErase, true, Reads::Zero, security.normal_time),
         ] {
-            self.decide(Rung { method, reads, estimate }, &security_obstacles(security, offered));
+            self.decide((method, reads, estimate), &security_obstacles(security, offered));
         }
         self.discard(identity.trim_is_zero, "IDENTIFY words 69 and 169");
     }
@@ -192,7 +209,7 @@ impl Ladder {
             (M::ScsiSanitizeOverwrite, unit.overwrite, Reads::Zero),
         ] {
             self.decide(
-                Rung { method, reads, estimate: None },
+                (method, reads, None),
                 &[(!offered, "the disk does not offer it (REPORT SUPPORTED OPERATION CODES)")],
             );
         }
@@ -200,9 +217,8 @@ impl Ladder {
     }
 
     fn discard(&mut self, promised: bool, place: &str) {
-        let rung = Rung { method: EraseMethod::Discard, reads: Reads::Zero, estimate: None };
         let reason = format!("the disk does not promise zeros after a discard ({place})");
-        self.decide(rung, &[(!promised, &reason)]);
+        self.decide((EraseMethod::Discard, Reads::Zero, None), &[(!promised, &reason)]);
     }
 }
 

@@ -69,7 +69,7 @@ pub(in crate::erase) fn rung(rung: &Rung) -> String {
     format!(
         "{} ({}), {}{time}",
         self::method(method),
-        category(method.category()),
+        category(rung.category),
         verification(method)
     )
 }
@@ -91,6 +91,7 @@ mod tests {
     fn a_rung_is_one_readable_clause() {
         let rung = Rung {
             method: EraseMethod::NvmeSanitizeCrypto,
+            category: Category::Purge,
             reads: Reads::Changed,
             estimate: Some(Duration::from_secs(90)),
         };

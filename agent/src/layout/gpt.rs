@@ -15,16 +15,18 @@ const SIGNATURE: &[u8; 8] = b"EFI PART";
 const HEADER_BYTES: usize = 92;
 /// Smallest legal entry, bytes.
 const ENTRY_BYTES: usize = 128;
+/// Entries of a table of our own: what the specification reserves at least, 16 KiB of the usual length.
+const ENTRIES: u32 = 128;
 /// Largest entry we accept, bytes (the specification allows any 128 * 2^n).
 const MAX_ENTRY_BYTES: usize = 4096;
 /// Offset and length in bytes of a name (UTF-16LE) in an entry.
 const NAME: std::ops::Range<usize> = 56..128;
 /// EFI system partition, C12A7328-F81F-11D2-BA4B-00A0C93EC93B.
-const TYPE_ESP: Uuid = Uuid::from_u128(0xC12A_7328_F81F_11D2_BA4B_00A0_C93E_C93B);
+pub(super) const TYPE_ESP: Uuid = Uuid::from_u128(0xC12A_7328_F81F_11D2_BA4B_00A0_C93E_C93B);
 /// Type GUID of a BIOS boot partition (GRUB's).
-const TYPE_BIOS: Uuid = Uuid::from_u128(0x2168_6148_6449_6E6F_744E_6565_6445_4649);
+pub(super) const TYPE_BIOS: Uuid = Uuid::from_u128(0x2168_6148_6449_6E6F_744E_6565_6445_4649);
 /// Linux file system, 0FC63DAF-8483-4772-8E79-3D69D8477DE4: what sgdisk gives a partition without a type.
-const TYPE_LINUX: Uuid = Uuid::from_u128(0x0FC6_3DAF_8483_4772_8E79_3D69_D847_7DE4);
+pub(super) const TYPE_LINUX: Uuid = Uuid::from_u128(0x0FC6_3DAF_8483_4772_8E79_3D69_D847_7DE4);
 
 /// Whether the image has a GPT for this sector size.
 ///
@@ -59,7 +61,7 @@ pub(super) fn present(
 
 /// A parsed primary header with what is derived from it; everything in it is checked.
 #[derive(Debug)]
-struct Gpt {
+pub(super) struct Gpt {
     /// Sector size, bytes.
     sector: u64,
     /// Length of the header's checksummed part, bytes.
@@ -75,7 +77,7 @@ struct Gpt {
     /// Length of one, bytes.
     entry_bytes: usize,
     /// Partitions in use.
-    partitions: Vec<Partition>,
+    pub(super) partitions: Vec<Partition>,
 }
 
 /// The final table of the disk.
@@ -118,6 +120,42 @@ pub(super) fn plan(
 }
 
 impl Gpt {
+    /// A table without partitions, and the first MiB that holds it.
+    pub(super) fn empty(sector: u64, disk_guid: Uuid) -> (Self, Vec<u8>) {
+        let mut head = vec![0; usize::try_from(MIB).unwrap_or(0)];
+        let at = usize::try_from(sector).unwrap_or(0);
+        let header_length = u32::try_from(HEADER_BYTES).unwrap_or(0).to_le_bytes();
+        let entry_length = u32::try_from(ENTRY_BYTES).unwrap_or(0).to_le_bytes();
+        let fields: [(usize, &[u8]); 9] = [
+            (0, SIGNATURE),
+            // Revision 1.0.
+            (8, &[0, 0, 1, 0]),
+            (12, &header_length),
+            // This header's place, and the first block that partitions may use.
+            (24, &1u64.to_le_bytes()),
+            (40, &(MIB / sector).to_le_bytes()),
+            (56, &disk_guid.to_bytes_le()),
+            // The entries' place, their number, and the length of one.
+            (72, &2u64.to_le_bytes()),
+            (80, &ENTRIES.to_le_bytes()),
+            (84, &entry_length),
+        ];
+        for (field_at, field) in fields {
+            put(&mut head, at + field_at, field);
+        }
+        let gpt = Self {
+            sector,
+            header_bytes: HEADER_BYTES,
+            backup_lba: 0,
+            floor: MIB,
+            entries_at: 2 * at,
+            count: usize::try_from(ENTRIES).unwrap_or(0),
+            entry_bytes: ENTRY_BYTES,
+            partitions: Vec::new(),
+        };
+        (gpt, head)
+    }
+
     /// Sectors of the entry array.
     fn entry_sectors(&self) -> u64 {
         ((self.count * self.entry_bytes) as u64).div_ceil(self.sector)
@@ -125,7 +163,7 @@ impl Gpt {
 
     /// Where the backup goes on the disk: entries, then the header in the last sector. A range of nothing at 0 when the
     /// disk is too small, which every partition then runs into.
-    fn backup(&self, disk_lbas: u64) -> Range {
+    pub(super) fn backup(&self, disk_lbas: u64) -> Range {
         let sectors = self.entry_sectors() + 1;
         match disk_lbas.checked_sub(sectors) {
             Some(lba) => Range { offset: lba * self.sector, bytes: sectors * self.sector },
@@ -156,31 +194,36 @@ impl Gpt {
         }
         let floor = self.partitions.iter().map(|part| part.range.end()).max().unwrap_or(0);
         let range = place_at_end(config_bytes(drive_bytes), floor.max(self.floor), limit)?;
-        self.add(head, range, guid)?;
+        self.add(head, range, (CONFIG_NAME, TYPE_LINUX, guid))?;
         Ok(range)
     }
 
     /// Writes a new entry for `range` into the first free slot.
-    fn add(&mut self, head: &mut [u8], range: Range, guid: Uuid) -> Result<(), LayoutError> {
+    pub(super) fn add(
+        &mut self,
+        head: &mut [u8],
+        range: Range,
+        (name, kind, guid): (&str, Uuid, Uuid),
+    ) -> Result<(), LayoutError> {
         let used: Vec<u32> = self.partitions.iter().map(|partition| partition.number).collect();
         let entries = u32::try_from(self.count).unwrap_or(u32::MAX);
         let number = (1..=entries).find(|number| !used.contains(number));
         let number = number.ok_or(LayoutError::TableFull { table: "gpt", entries, hint: "" })?;
         let at = self.entries_at + (number as usize - 1) * self.entry_bytes;
         put(head, at, &vec![0; self.entry_bytes]);
-        put(head, at, &TYPE_LINUX.to_bytes_le());
+        put(head, at, &kind.to_bytes_le());
         put(head, at + 16, &guid.to_bytes_le());
         put(head, at + 32, &(range.offset / self.sector).to_le_bytes());
         put(head, at + 40, &(range.end() / self.sector - 1).to_le_bytes());
-        for (index, unit) in CONFIG_NAME.encode_utf16().enumerate() {
+        for (index, unit) in name.encode_utf16().enumerate() {
             put(head, at + NAME.start + 2 * index, &unit.to_le_bytes());
         }
         self.partitions.push(Partition {
             number,
             range,
-            name: CONFIG_NAME.to_owned(),
-            esp: false,
-            bios: false,
+            name: name.to_owned(),
+            esp: kind == TYPE_ESP,
+            bios: kind == TYPE_BIOS,
             guid: Some(guid),
         });
         self.partitions.sort_by_key(|partition| partition.number);
@@ -188,7 +231,7 @@ impl Gpt {
     }
 
     /// Sets addresses and checksums of the primary header and returns the backup for `backup`.
-    fn seal(&self, head: &mut [u8], disk_lbas: u64, backup: Range) -> Vec<u8> {
+    pub(super) fn seal(&self, head: &mut [u8], disk_lbas: u64, backup: Range) -> Vec<u8> {
         let last_lba = disk_lbas.saturating_sub(1);
         let at = usize::try_from(self.sector).unwrap_or(0);
         let entries_len = self.count * self.entry_bytes;

@@ -75,6 +75,7 @@ impl Lab {
                 checksum,
                 disk_format: None,
                 access: None,
+                partition: None,
             },
             root_device: serde_json::Value::Null,
             configdrive: serde_json::json!({"meta_data": {"name": "web1"}, "user_data": "#cloud-config"}),

@@ -3,6 +3,7 @@
 mod aligned;
 mod mounted;
 mod real;
+mod slice;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 pub use aligned::{ALIGN, AlignedBuffer, first_non_zero, is_aligned};
 pub(crate) use mounted::{find_mount, partitions};
 pub use real::{Access, RealDisk};
+pub use slice::Slice;
 
 /// A disk or a file standing for one. Offsets and lengths are bytes and need no alignment; an implementation bounces what
 /// the device cannot take directly.

@@ -126,10 +126,12 @@ pub enum Category {
 }
 
 impl EraseMethod {
-    /// What it is worth (NIST SP 800-88 Rev. 1, appendix A, tables ).
+    /// What it is worth (NIST SP 800-88 Rev. 1, appendix A, tables) on a disk that turns or does not: the security
+    /// feature set purges magnetic disks only, flash keeps spare blocks that it need not reach.
     #[must_use]
-    pub fn category(self) -> Category {
+    pub fn category(self, rotational: bool) -> Category {
         match self {
+            Self::AtaSecurityEraseEnhanced if !rotational => Category::Clear,
             Self::Metadata => Category::None,
             Self::AtaSecurityErase | Self::Discard | Self::Overwrite => Category::Clear,
             Self::NvmeSanitizeCrypto

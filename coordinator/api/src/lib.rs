@@ -28,8 +28,8 @@ pub use evidence::{
 };
 pub use order::{
     Automated, BOOT_ENTRY_PRIORITY, Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy,
-    DeployStep, EraseSettings, Image, ImageAccess, NodeRaid, Order, PluginBundle, Rescue, Service,
-    WRITE_IMAGE_PRIORITY, Work,
+    DeployStep, EraseSettings, Image, ImageAccess, NodeRaid, Order, PartitionImage, PluginBundle,
+    Rescue, Service, WRITE_IMAGE_PRIORITY, Work,
 };
 pub use report::{
     Blame, DiskProgress, Event, Failure, PlannedStep, PluginProgress, Progress, Reboot, Report,

@@ -135,6 +135,21 @@ pub struct Image {
     /// How the servers are reached; absent: directly and without credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access: Option<ImageAccess>,
+    /// Present: the image is one file system, not a whole disk. An agent before it would take it for a whole disk and fail,
+    /// since it has no partition table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<PartitionImage>,
+}
+
+/// What is made around a partition image. UEFI only: the image brings its loader below `/boot/efi`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartitionImage {
+    /// Length of the root partition, MiB; 0: all that is left.
+    #[serde(default)]
+    pub root_mib: u64,
+    /// Length of the swap partition, MiB; 0: none.
+    #[serde(default)]
+    pub swap_mib: u64,
 }
 
 /// How image servers are reached. Secrets: travels only over TLS, never printed.

@@ -251,3 +251,15 @@ fn any_change_an_unknown_coordinator_and_a_weak_erase_are_no_proof() {
         assert!(problem.contains(part), "{part}: {problem}");
     }
 }
+
+#[test]
+fn an_express_erase_may_be_of_metadata_only_and_its_category_says_so() {
+    let mut express = certificate(NODE, ORDER, BOOT);
+    express.step = "erase_devices_express".into();
+    express.method = EraseMethod::Metadata;
+    assert!(proves(&express).unwrap_err().contains("worth None"), "claims more than it is worth");
+    express.category = Category::None;
+    assert_eq!(proves(&express), Ok(()));
+    express.step = "erase_devices".into();
+    assert!(proves(&express).is_err());
+}

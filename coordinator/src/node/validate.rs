@@ -5,6 +5,7 @@ mod access;
 mod configdrive;
 mod image;
 mod ipmi;
+mod partition;
 
 use std::collections::BTreeMap;
 
@@ -191,8 +192,16 @@ fn boot(node: &Node, around: &Surroundings<'_>, report: &mut Report) {
             format!("Node {} has no port with pxe_enabled: it cannot boot the ramdisk.", node.uuid),
         );
     }
-    if let Some(problem) = boot_mode_problem(node) {
-        report.problem("boot", problem);
+    match boot_mode(node) {
+        Err(problem) => report.problem("boot", problem),
+        Ok(Some(mode)) if mode == "bios" && matches!(partition::partition(node), Ok(Some(_))) => {
+            report.problem(
+                "deploy",
+                "A partition image needs UEFI; properties.capabilities says boot_mode:bios. Use a whole-disk image, or boot the machine by UEFI."
+                    .to_owned(),
+            );
+        }
+        Ok(_) => {}
     }
 }
 
@@ -207,27 +216,29 @@ fn artefact_problem(key: &str, value: &str) -> Option<String> {
 }
 
 /// `capabilities` may be Ironic's text (`boot_mode:uefi,…`) or an object.
-fn boot_mode_problem(node: &Node) -> Option<String> {
-    let mode = match node.properties.get("capabilities")? {
-        Value::String(text) => text
+fn boot_mode(node: &Node) -> Result<Option<String>, String> {
+    let mode = match node.properties.get("capabilities") {
+        None => None,
+        Some(Value::String(text)) => text
             .split(',')
             .filter_map(|pair| pair.trim().split_once(':'))
-            .find(|pair| pair.0 == "boot_mode")?
-            .1
-            .to_owned(),
-        Value::Object(object) => {
-            let mode = object.get("boot_mode")?;
-            mode.as_str().map_or_else(|| mode.to_string(), str::to_owned)
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
-            return Some(
-                "properties.capabilities must be text like 'boot_mode:uefi' or an object.".into(),
+            .find(|pair| pair.0 == "boot_mode")
+            .map(|pair| pair.1.to_owned()),
+        Some(Value::Object(object)) => object
+            .get("boot_mode")
+            .map(|mode| mode.as_str().map_or_else(|| mode.to_string(), str::to_owned)),
+        Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_)) => {
+            return Err(
+                "properties.capabilities must be text like 'boot_mode:uefi' or an object.".into()
             );
         }
     };
-    (!matches!(mode.as_str(), "uefi" | "bios")).then(|| {
-        format!("properties.capabilities: boot_mode must be uefi or bios; it is '{mode}'.")
-    })
+    match mode.as_deref() {
+        None | Some("uefi" | "bios") => Ok(mode),
+        Some(mode) => {
+            Err(format!("properties.capabilities: boot_mode must be uefi or bios; it is '{mode}'."))
+        }
+    }
 }
 
 fn hints(node: &Node, report: &mut Report) {

@@ -42,10 +42,10 @@ impl Task {
         if self.kind == Erase::Metadata || self.protected.is_some() {
             return Vec::new();
         }
-        let Ladder { rungs, passed_over } = &self.ladder;
+        let Ladder { rungs, passed_over, .. } = &self.ladder;
         let weaker = |rung: &Rung| {
-            let best = self.ladder.best().map(|best| best.method.category());
-            best.is_some_and(|best| rung.method.category() < best) && !self.settings.allow_weaker
+            let best = self.ladder.best().map(|best| best.category);
+            best.is_some_and(|best| rung.category < best) && !self.settings.allow_weaker
         };
         let after = rungs.iter().skip(1).map(|rung| {
             let note = if weaker(rung) { " - only with allow_weaker_erase" } else { "" };
@@ -68,7 +68,8 @@ impl Task {
         if self.kind == Erase::Metadata || self.ladder.best().is_some() {
             return None;
         }
-        let best = self.ladder.passed_over.iter().map(|over| over.method.category()).max();
+        let turns = self.disk.identity.rotational;
+        let best = self.ladder.passed_over.iter().map(|over| over.method.category(turns)).max();
         Some(format!(
             "{path} offers nothing better than {}, the settings ask for {}",
             if self.ladder.passed_over.iter().any(|over| over.method == EraseMethod::Overwrite) {

@@ -10,6 +10,7 @@ use ironwright_api::{EraseMethod as M, EraseSettings};
 
 use super::FakeBlocks;
 use crate::erase::attempt::{Attempt, Outcome};
+use crate::erase::ladder::Medium;
 use crate::erase::overwrite::Follow;
 use crate::sys::command::DeviceCommands;
 
@@ -35,7 +36,8 @@ fn erase_with(
     settings: &EraseSettings,
     follow: &Eye,
 ) -> Outcome {
-    Attempt { disk: blocks, commands, transport: "", settings, planned: None, follow }.erase()
+    let medium = Medium { transport: "", rotational: true };
+    Attempt { disk: blocks, commands, medium, settings, planned: None, follow }.erase()
 }
 
 fn erase(blocks: &FakeBlocks, commands: &dyn DeviceCommands) -> Outcome {

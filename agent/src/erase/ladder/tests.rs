@@ -4,12 +4,17 @@ use EraseMethod as M;
 
 use super::*;
 
+/// A disk that turns.
+fn on(transport: &str) -> Medium<'_> {
+    Medium { transport, rotational: true }
+}
+
 fn names(device: &Device) -> Vec<EraseMethod> {
-    Ladder::of(device, "").rungs.iter().map(|rung| rung.method).collect()
+    Ladder::of(device, on("")).rungs.iter().map(|rung| rung.method).collect()
 }
 
 fn reason(device: &Device, method: EraseMethod) -> String {
-    let ladder = Ladder::of(device, "");
+    let ladder = Ladder::of(device, on(""));
     let entry = ladder.passed_over.iter().find(|entry| entry.method == method);
     entry.map(|entry| entry.reason.clone()).unwrap_or_default()
 }
@@ -45,7 +50,7 @@ fn an_nvme_disk_with_everything_is_sanitized_first_and_overwritten_last() {
 fn qemus_nvme_is_formatted_with_user_data_erase_and_must_read_zeros() {
     // As QEMU 7.2 and 10.0 answer.
     let qemu = Device::Nvme(nvme::Controller { sanicap: 0, fna: 0, oacs: 0x12a, ..nvme() });
-    let ladder = Ladder::of(&qemu, "nvme");
+    let ladder = Ladder::of(&qemu, on("nvme"));
     let best = ladder.best().unwrap();
     assert_eq!((best.method, best.reads), (M::NvmeFormatUserData, Reads::Zero));
     assert_eq!(ladder.passed_over.len(), 4);
@@ -94,9 +99,9 @@ fn a_disk_that_says_nothing_and_one_behind_a_usb_bridge_are_overwritten() {
     let silent = Device::Silent { why: "no such commands".to_owned(), broken: false };
     assert_eq!(names(&silent), [M::Overwrite]);
     assert!(reason(&silent, M::Discard).contains("no such commands"));
-    let nvme = Ladder::of(&silent, "nvme");
+    let nvme = Ladder::of(&silent, on("nvme"));
     assert_eq!((nvme.rungs.len(), nvme.passed_over.len()), (1, 6));
-    let usb = Ladder::of(&ata(ata::Security::default()), "usb");
+    let usb = Ladder::of(&ata(ata::Security::default()), on("usb"));
     assert_eq!((usb.rungs.len(), usb.passed_over.len()), (1, 1));
     let qemu_ahci = Device::Ata(ata::Identity::default());
     assert_eq!(names(&qemu_ahci), [M::Overwrite]);
@@ -112,9 +117,22 @@ fn scsi_disks_offer_what_they_report_and_discard_only_with_a_promise() {
 
 #[test]
 fn methods_below_the_least_category_are_passed_over() {
-    let ladder = Ladder::of(&Device::Nvme(nvme()), "nvme").at_least(Category::Purge);
-    assert!(ladder.rungs.iter().all(|rung| rung.method.category() == Category::Purge));
+    let ladder = Ladder::of(&Device::Nvme(nvme()), on("nvme")).at_least(Category::Purge);
+    assert!(ladder.rungs.iter().all(|rung| rung.category == Category::Purge));
     assert_eq!(ladder.passed_over.len(), 2);
     let none = Device::Silent { why: String::new(), broken: false };
-    assert!(Ladder::of(&none, "").at_least(Category::Purge).best().is_none());
+    assert!(Ladder::of(&none, on("")).at_least(Category::Purge).best().is_none());
+}
+
+#[test]
+fn an_enhanced_security_erase_purges_what_turns_and_only_clears_flash() {
+    let able = ata::Security { supported: true, enhanced: true, ..ata::Security::default() };
+    for (rotational, worth) in [(true, Category::Purge), (false, Category::Clear)] {
+        let ladder = Ladder::of(&ata(able), Medium { transport: "sata", rotational });
+        let enhanced =
+            ladder.rungs.iter().find(|rung| rung.method == M::AtaSecurityEraseEnhanced).unwrap();
+        assert_eq!(enhanced.category, worth);
+        let kept = ladder.clone().at_least(Category::Purge).rungs.len();
+        assert_eq!(kept, 2 + usize::from(rotational), "{ladder:?}");
+    }
 }

@@ -53,6 +53,7 @@ async fn write(
         checksum: checksum.clone(),
         disk_format: None,
         access: Some(access.clone()),
+        partition: None,
     };
     let client =
         crate::tls::image_client(None, std::path::Path::new("/nonexistent"), &access).unwrap();

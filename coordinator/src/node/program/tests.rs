@@ -77,7 +77,13 @@ fn wrong_arguments_and_steps_that_need_a_ramdisk_are_named() {
 fn deploy() -> Deploy {
     let checksum = Checksum { algorithm: ChecksumAlgorithm::Sha256, value: String::new() };
     Deploy {
-        image: Image { urls: Vec::new(), checksum, disk_format: None, access: None },
+        image: Image {
+            urls: Vec::new(),
+            checksum,
+            disk_format: None,
+            access: None,
+            partition: None,
+        },
         root_device: Value::Null,
         configdrive: Value::Null,
         readback: ReadbackMode::Full,

@@ -3,6 +3,7 @@
 use ironwright_api::{Checksum, ChecksumAlgorithm, Image};
 
 use super::access::{access, is_http, mirrors, shown};
+use super::partition::partition;
 use super::{missing, text};
 use crate::node::Node;
 
@@ -34,12 +35,10 @@ pub fn image(node: &Node) -> Result<Image, Vec<String>> {
         problems.push(problem);
         None
     });
-    if text(&node.instance_info, "image_type").is_some_and(|kind| kind != "whole-disk") {
-        problems.push(
-            "instance_info.image_type must be whole-disk: partition images are not supported."
-                .to_owned(),
-        );
-    }
+    let partition = partition(node).unwrap_or_else(|more| {
+        problems.extend(more);
+        None
+    });
     let mirrors = mirrors(node).unwrap_or_else(|problem| {
         problems.push(problem);
         Vec::new()
@@ -51,7 +50,7 @@ pub fn image(node: &Node) -> Result<Image, Vec<String>> {
     match (source, checksum) {
         (Ok(Some(url)), Ok(Some(checksum))) if problems.is_empty() => {
             let urls = std::iter::once(url).chain(mirrors).collect();
-            Ok(Image { urls, checksum, disk_format, access })
+            Ok(Image { urls, checksum, disk_format, access, partition })
         }
         (source, checksum) => {
             problems.extend(source.err());
@@ -250,8 +249,8 @@ mod tests {
                 "vmdk",
             ),
             (
-                json!({"image_source": "http://h/x", "image_checksum": good, "image_type": "partition"}),
-                "whole-disk",
+                json!({"image_source": "http://h/x", "image_checksum": good, "image_type": "iso"}),
+                "whole-disk or partition",
             ),
             (json!({"image_source": "ftp://u:hunter2@h/x", "image_checksum": "zz"}), "no sha256"),
         ] {

@@ -6,6 +6,7 @@ use super::{BYTES, Eye, allow_weaker, erase, erase_with, reason};
 use crate::erase::attempt::Attempt;
 use crate::erase::fake::nvme::FakeNvme;
 use crate::erase::fake::{FakeBlocks, SECTOR};
+use crate::erase::ladder::Medium;
 
 fn sanitizing_nvme() -> (FakeBlocks, FakeNvme) {
     let blocks = FakeBlocks::full(BYTES);
@@ -80,7 +81,7 @@ fn a_fake_device_that_lies_is_overwritten_where_the_settings_allow_a_weaker_cate
     blocks.medium().lies = true;
     let outcome = erase_with(&blocks, &nvme, &allow_weaker(), &Eye::default());
     outcome.result.as_ref().unwrap();
-    assert_eq!((outcome.method, outcome.method.category()), (M::Overwrite, Category::Clear));
+    assert_eq!((outcome.method, outcome.method.category(false)), (M::Overwrite, Category::Clear));
     assert_eq!(outcome.verification.mode, "full");
     assert!(blocks.is_zero());
     assert!(reason(&outcome, M::NvmeSanitizeCrypto).contains("LBA 0"));
@@ -152,7 +153,7 @@ fn a_fake_disk_that_an_earlier_attempt_left_closed_is_open_for_the_metadata_eras
             planned: None,
             disk: &blocks,
             commands: &nvme,
-            transport: "nvme",
+            medium: Medium { transport: "nvme", rotational: false },
             settings: &settings,
             follow: &eye,
         };

@@ -12,6 +12,8 @@ const DIRECTORY: u8 = 0x10;
 const LONG_NAME: u8 = 0x0F;
 /// 1980-01-01, the first day FAT knows.
 const EPOCH: [u8; 2] = 0x0021u16.to_le_bytes();
+/// Longest name, UTF-16 units.
+const MAX_UNITS: usize = 255;
 /// Where a slot of a long name keeps its 13 UTF-16 units, bytes.
 const UNITS_AT: [usize; 13] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
 
@@ -25,14 +27,23 @@ pub(super) fn dot_entry(name: &[u8], cluster: u16) -> [u8; ENTRY_BYTES] {
     slot(&padded(name), DIRECTORY, cluster, 0)
 }
 
+/// How many slots an entry of this name takes.
+pub(super) fn slots(name: &str) -> usize {
+    name.encode_utf16().count().div_ceil(UNITS_AT.len()) + 1
+}
+
 /// The slots of a file (`length` is its bytes) or a directory (`None`): long name, then the short one, made unique by
-/// `index`, which must differ for all entries of a directory and be below 9.
+/// `index`, which must differ for all entries of a directory. `None` for a name that FAT cannot have.
 pub(super) fn directory_entry(
     name: &str,
     index: usize,
     cluster: u16,
     length: Option<u32>,
-) -> Vec<[u8; ENTRY_BYTES]> {
+) -> Option<Vec<[u8; ENTRY_BYTES]>> {
+    let forbidden = |sign: char| sign.is_control() || "\"*/:<>?\\|".contains(sign);
+    if name.is_empty() || name.encode_utf16().count() > MAX_UNITS || name.contains(forbidden) {
+        return None;
+    }
     let short = short_name(name, index);
     let checksum = short.iter().fold(0u8, |sum, byte| sum.rotate_right(1).wrapping_add(*byte));
     let mut units: Vec<u16> = name.encode_utf16().collect();
@@ -59,19 +70,20 @@ pub(super) fn directory_entry(
     }
     let attribute = if length.is_some() { 0 } else { DIRECTORY };
     slots.push(slot(&short, attribute, cluster, length.unwrap_or(0)));
-    slots
+    Some(slots)
 }
 
 /// `META_D~1JSO` for `meta_data.json`.
 fn short_name(name: &str, index: usize) -> [u8; 11] {
     let (stem, extension) = name.rsplit_once('.').unwrap_or((name, ""));
-    let digit = b'1' + u8::try_from(index).unwrap_or(8).min(8);
-    let stem = stem.bytes().filter(u8::is_ascii_graphic).take(6);
+    let number = format!("~{}", index + 1);
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+    let stem = stem.bytes().filter(plain).take(8_usize.saturating_sub(number.len()));
     let mut short = padded(&[]);
-    for (to, from) in short.iter_mut().zip(stem.chain([b'~', digit])) {
+    for (to, from) in short.iter_mut().take(8).zip(stem.chain(number.bytes())) {
         *to = from.to_ascii_uppercase();
     }
-    for (to, from) in short[8..].iter_mut().zip(extension.bytes()) {
+    for (to, from) in short[8..].iter_mut().zip(extension.bytes().filter(plain)) {
         *to = from.to_ascii_uppercase();
     }
     short
@@ -110,6 +122,7 @@ mod tests {
             ("user_data", 1, b"USER_D~2   "),
             ("2012-08-10", 2, b"2012-0~3   "),
             ("a.b", 8, b"A~9     B  "),
+            ("grub.x86 64.efi", 999, b"GRU~1000EFI"),
         ] {
             assert_eq!(&short_name(name, index), short, "{name}");
         }
@@ -118,8 +131,12 @@ mod tests {
     #[test]
     fn a_name_of_a_whole_number_of_slots_has_no_terminator() {
         for (length, slots) in [(1, 1), (12, 1), (13, 1), (14, 2), (26, 2), (27, 3)] {
-            let entry = directory_entry(&"x".repeat(length), 0, 2, None);
-            assert_eq!(entry.len(), slots + 1, "{length} characters");
+            let entry = directory_entry(&"x".repeat(length), 0, 2, None).unwrap();
+            assert_eq!(
+                (entry.len(), super::slots(&"x".repeat(length))),
+                (slots + 1, slots + 1),
+                "{length} characters"
+            );
         }
     }
 }
