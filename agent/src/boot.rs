@@ -59,7 +59,13 @@ impl std::fmt::Display for Entry {
 /// Decides on a boot entry for the committed `layout` on `disk`. `root` is the folder above `sys` (`/` in the ramdisk).
 #[must_use]
 pub fn plan(root: &Path, disk: &dyn BlockDevice, layout: &Layout) -> Plan {
-    match entry(root, disk, layout) {
+    plan_labelled(root, disk, layout, "")
+}
+
+/// The same with `suffix` after the entry's label: for disks that are equal and have an entry each.
+#[must_use]
+pub fn plan_labelled(root: &Path, disk: &dyn BlockDevice, layout: &Layout, suffix: &str) -> Plan {
+    match entry(root, disk, layout, suffix) {
         Ok(entry) => Plan::Entry(entry),
         Err(reason) => Plan::Nothing { reason },
     }
@@ -80,12 +86,18 @@ pub fn perform(root: &Path, plan: &Plan) -> Outcome {
 }
 
 /// The entry to write, or why there is none.
-fn entry(root: &Path, disk: &dyn BlockDevice, layout: &Layout) -> Result<Entry, String> {
+fn entry(
+    root: &Path,
+    disk: &dyn BlockDevice,
+    layout: &Layout,
+    suffix: &str,
+) -> Result<Entry, String> {
     let store = Store::new(root);
     let existing = store.entries()?;
     let esp = layout.entries.iter().find(|partition| partition.esp);
     let esp = esp.ok_or("the disk has no EFI system partition")?;
-    let loader = loader::find(disk, esp)?;
+    let mut loader = loader::find(disk, esp)?;
+    loader.label.push_str(suffix);
     let device_path = device_path(disk, layout, esp, &loader.path);
     let option = option::build(&loader.label, &device_path);
     let same: Vec<u16> = existing

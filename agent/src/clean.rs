@@ -19,7 +19,7 @@ pub async fn carry_out(
     desk: &OrderDesk,
 ) -> Result<(), Failure> {
     let choice = match &clean.automated {
-        Some(automated) => Choice::Priorities(&automated.priorities),
+        Some(automated) => Choice::Priorities(automated),
         None => Choice::Named(&clean.steps),
     };
     let ground = Ground { machine, settings: &clean.erase, root_device: &Value::Null, done, desk };

@@ -11,6 +11,7 @@ mod identifiers;
 pub mod image_info;
 pub mod image_step;
 mod loader;
+mod members;
 mod partition;
 mod perform;
 mod problem;
@@ -34,6 +35,8 @@ pub enum Action {
     WriteConfigDrive,
     /// The partition table goes to the disk, LBA 0 last.
     Commit,
+    /// What starts the system goes to every member of the array that it is on.
+    MirrorBoot,
     /// The firmware learns of the new system.
     BootEntry,
 }
@@ -46,6 +49,7 @@ impl Action {
             Self::WriteImage => "write_image",
             Self::WriteConfigDrive => "write_configdrive",
             Self::Commit => "commit",
+            Self::MirrorBoot => "mirror_boot",
             Self::BootEntry => "boot_entry",
         }
     }
@@ -75,6 +79,8 @@ pub struct Ground {
     pub drive_bytes: Result<Option<u64>, Problem>,
     /// Whether this machine booted by UEFI.
     pub uefi: bool,
+    /// Whether the disk is an array, which firmware cannot read.
+    pub on_array: bool,
 }
 
 /// What will be done.
@@ -115,6 +121,8 @@ pub fn plan(order: &Deploy, ground: Ground, done: &[StepRecord]) -> Result<Plan,
         actions.extend(drive_bytes.map(|_| Action::WriteConfigDrive));
         actions.push(Action::Commit);
     }
+    // Also after a commit in an earlier attempt: it may have ended in the middle of this.
+    actions.extend(ground.on_array.then_some(Action::MirrorBoot));
     // A BIOS starts what LBA 0 holds: there is nothing to tell it.
     actions.extend(ground.uefi.then_some(Action::BootEntry));
     Ok(Plan { disk, actions })

@@ -230,7 +230,13 @@ impl Current {
                 self.steps.retain(|record| record.step != *step);
                 let attempt = self.attempt;
                 let step = step.clone();
-                self.steps.push(StepRecord { step, attempt, ended: false, evidence: None });
+                self.steps.push(StepRecord {
+                    step,
+                    attempt,
+                    ended: false,
+                    evidence: None,
+                    reboot: None,
+                });
             }
             Event::StepEnded { step, evidence } => {
                 if let Some(record) = self.steps.iter_mut().find(|record| record.step == *step) {
@@ -238,7 +244,8 @@ impl Current {
                     record.evidence.clone_from(evidence);
                 }
             }
-            Event::Finished | Event::Failed(_) => self.settled = true,
+            // In this boot nothing more happens to the order.
+            Event::Finished | Event::Failed(_) | Event::Reboot { .. } => self.settled = true,
             Event::Planned { .. } | Event::Attested { .. } | Event::Unknown => (),
         }
     }

@@ -63,6 +63,8 @@ pub struct Partition {
     pub name: String,
     /// Whether it is an EFI system partition.
     pub esp: bool,
+    /// Whether it holds a BIOS boot loader (GPT only).
+    pub bios: bool,
     /// GPT unique partition GUID; `None` in an MBR.
     pub guid: Option<Uuid>,
 }

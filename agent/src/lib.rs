@@ -16,6 +16,7 @@ pub mod journal;
 pub mod layout;
 pub mod order;
 pub mod plugin;
+pub mod raid;
 pub mod report;
 pub mod rescue;
 pub mod root_device;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ironwright_api::{Blame, Failure, Image, Order, Work};
+use ironwright_api::{Blame, Failure, Image, NodeRaid, Order, Work};
 
 pub use facts::{DiskFact, Facts, Object, SlowFacts};
 
@@ -18,6 +18,7 @@ use crate::erase::certificate::Notary;
 use crate::heartbeat::{Crew, OrderDesk};
 use crate::image::Http;
 use crate::plugin::supply::Supply;
+use crate::raid::{self, Arrays};
 use crate::report::chain;
 use crate::sys::System;
 use crate::{clean, deploy, rescue, tls};
@@ -36,6 +37,8 @@ pub struct Machine {
     learning: Learning,
     /// Where the last image of this agent process went.
     written: Mutex<Option<RootDisk>>,
+    /// What the node's record says of its arrays.
+    raid: Mutex<NodeRaid>,
 }
 
 impl Machine {
@@ -51,6 +54,7 @@ impl Machine {
             plugins: Supply::default(),
             learning: Learning::default(),
             written: Mutex::default(),
+            raid: Mutex::default(),
         }
     }
 
@@ -134,6 +138,26 @@ impl Machine {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Notes what the node's record says of its arrays.
+    pub fn set_raid(&self, raid: NodeRaid) {
+        *self.raid.lock().unwrap_or_else(PoisonError::into_inner) = raid;
+    }
+
+    /// What the node's record says of its arrays.
+    #[must_use]
+    pub fn raid(&self) -> NodeRaid {
+        self.raid.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Starts the arrays that the node has; none where it has none.
+    ///
+    /// # Errors
+    /// A [`Failure`] that names the array that is not there with all of its members.
+    pub async fn start_arrays(&self) -> Result<Option<Arrays>, Failure> {
+        let (system, config) = (self.system.clone(), self.raid().config);
+        blocking(move || raid::assemble(&system, &config).map_err(|error| error.failure())).await
+    }
+
     /// Collects the facts anew: disks come and go between orders.
     ///
     /// # Errors
@@ -148,6 +172,7 @@ impl Machine {
 
 impl Crew for Machine {
     async fn carry_out(&self, order: Order, desk: OrderDesk) -> Result<(), Failure> {
+        self.set_raid(order.raid.as_deref().cloned().unwrap_or_default());
         match &order.work {
             Work::Inspect => {
                 // An inspection is complete or says nothing: whoever asked for it powers the machine off next.

@@ -77,10 +77,16 @@ pub enum Role {
     Modprobe(Vec<String>),
 }
 
-/// Whether this process is PID 1 of our ramdisk.
+/// Whether this process is PID 1 of our ramdisk. The second stage of a plugin's launcher is a PID 1 too, of the plugin's own namespace.
 #[must_use]
 pub fn is_init() -> bool {
-    std::process::id() == 1 && root_is_initrd()
+    let args: Vec<OsString> = std::env::args_os().collect();
+    std::process::id() == 1 && !launches(&args) && root_is_initrd()
+}
+
+/// Whether a command line is that of a plugin's launcher.
+fn launches(args: &[OsString]) -> bool {
+    args.get(1).is_some_and(|arg| arg == "plugin") && args.get(2).is_some_and(|arg| arg == "launch")
 }
 
 /// Whether this machine runs our ramdisk: `/` is an unpacked initrd that `ramdisk/build` made, and PID 1 is this binary.
@@ -161,6 +167,13 @@ mod tests {
         assert!(!is_init());
         assert!(!in_ramdisk());
         assert_eq!(role(), None);
+    }
+
+    #[test]
+    fn the_launcher_of_a_plugin_is_not_taken_for_init_though_it_is_a_pid_1() {
+        assert!(launches(&args(&["/proc/self/exe", "plugin", "launch", "--inner", "{}"])));
+        assert!(!launches(&args(&["/init"])));
+        assert!(!launches(&args(&["/init", "plugin", "list"])));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 pub mod bmc;
 pub mod command;
 pub mod disk;
-mod ioctl;
+pub(crate) mod ioctl;
 pub mod link;
 mod machine;
 pub mod partitions;
@@ -35,6 +35,11 @@ pub enum Effect {
     BootEntry {
         /// The label of the entry.
         label: String,
+    },
+    /// Software arrays are started.
+    StartArrays {
+        /// Their UUIDs.
+        uuids: Vec<String>,
     },
     /// Boot entries are removed from the firmware.
     RemoveBootEntries {

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use ironwright_agent::plugin::{Confinement, Folder, Plugin, Scratch, Watch};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -411,4 +412,42 @@ fn a_confined_fake_that_hangs_is_killed_and_one_without_its_interpreter_is_named
     let (code, value) = bench.run_bundle(&bundle, &[]);
     assert_eq!(code, Some(1));
     assert!(message(&value).contains("is its interpreter in the tree?"), "{value}");
+}
+
+/// Watches nothing.
+struct Nobody;
+
+impl Watch for Nobody {
+    fn progress(&self, _: &ironwright_plugin::Progress) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn what_a_step_costs_beside_its_fakes_own_work_is_printed() {
+    let bench = Bench::new();
+    let dir = bench.plugin(&json!({}), &result("unchanged"));
+    bring(&dir, &["sh"]);
+    let mut ways = vec![("as a developer's own program", Confinement::None)];
+    let scratch = Scratch::make().unwrap();
+    if root() {
+        let launcher = PathBuf::from(env!("CARGO_BIN_EXE_ironwright-agent"));
+        ways.push(("confined", Confinement::Tree { launcher, mount: scratch.mount() }));
+    }
+    for (way, confinement) in ways {
+        let folder = Folder::read(&dir).unwrap();
+        let plugin = Plugin { folder, confinement, devices: Vec::new(), live: None };
+        let step = || {
+            let began = Instant::now();
+            plugin.plan("fake_step", &Value::Null, &Nobody).unwrap();
+            plugin.run("fake_step", &Value::Null, Value::Null, 0, &Nobody).unwrap();
+            began.elapsed()
+        };
+        let mut times: Vec<Duration> = (0..9).map(|_| step()).collect();
+        times.sort();
+        println!("plan and run {way}: {:.0} ms (median of 9)", times[4].as_secs_f64() * 1e3);
+        assert!(times[4] < Duration::from_secs(2), "{times:?}");
+    }
 }

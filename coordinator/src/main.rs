@@ -143,7 +143,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         }
         Command::Trust { keys, output } => {
             let keys = TrustedKeys::read(&keys)?;
-            std::fs::write(&output, trust::cpio(&keys))
+            trust::archive(&keys)
+                .and_then(|archive| std::fs::write(&output, archive))
                 .with_context(|| format!("cannot write {}", output.display()))?;
             writeln!(std::io::stdout(), "{} trusts {}", output.display(), keys.ids().join(", "))?;
         }

@@ -211,7 +211,9 @@ pub(crate) mod tests {
 
     #[test]
     fn what_an_agent_reported_survives_storage() {
-        for outcome in [None, Some(Outcome::Finished), Some(Outcome::Failed(failure()))] {
+        for outcome in
+            [None, Some(Outcome::Finished), Some(Outcome::Reboot), Some(Outcome::Failed(failure()))]
+        {
             let mut node = working_node(Timestamp::UNIX_EPOCH);
             if let Some(work) = &mut node.work {
                 work.outcome = outcome.clone();

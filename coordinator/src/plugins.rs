@@ -192,8 +192,9 @@ pub async fn keys(State(app): State<App>) -> Result<Response, ApiError> {
     if app.plugins.keys.is_empty() {
         return Err(ApiError::NoSuchPath);
     }
-    let content_type = HeaderValue::from_static("application/x-cpio");
-    Ok(([(CONTENT_TYPE, content_type)], trust::cpio(&app.plugins.keys)).into_response())
+    let content_type = HeaderValue::from_static("application/gzip");
+    let archive = trust::archive(&app.plugins.keys).map_err(ApiError::internal)?;
+    Ok(([(CONTENT_TYPE, content_type)], archive).into_response())
 }
 
 #[cfg(test)]

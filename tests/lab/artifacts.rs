@@ -3,6 +3,7 @@
 
 mod cargo;
 pub mod command;
+mod plugin;
 mod store;
 
 use std::fs;
@@ -47,7 +48,7 @@ pub enum ArtifactError {
     },
     /// Cargo built something, but not this.
     #[error("cargo reported success but named no program {0}")]
-    NoProgram(&'static str),
+    NoProgram(String),
     /// A build that ended well left something else than it should.
     #[error("{} is not {expected}; it was removed, build again", path.display())]
     Unexpected {
@@ -161,6 +162,27 @@ pub fn image_small() -> Result<PathBuf, ArtifactError> {
     let mut key = Key::new();
     key.add_folder_names(&kernel.join("lib/modules"))?;
     image("small", &["small", "debian", "assemble", "initrd-init", "config-drive"], key, &[&kernel])
+}
+
+/// The small image, which boots from a mirror of the kernel's software RAID too: mdadm in it and in its initrd (qcow2).
+///
+/// # Errors
+/// [`ArtifactError`].
+pub fn image_raid() -> Result<PathBuf, ArtifactError> {
+    packages::ensure(Set::Images)?;
+    let kernel = Kernel::Generic.fetch()?;
+    let mut key = Key::new();
+    key.add_folder_names(&kernel.join("lib/modules"))?;
+    let scripts = ["raid", "small", "debian", "assemble", "initrd-init", "config-drive"];
+    image("raid", &scripts, key, &[&kernel])
+}
+
+/// The plugins that virtual machine tests use, bundled and signed.
+///
+/// # Errors
+/// [`ArtifactError`].
+pub fn plugins() -> Result<Vec<crate::runs::Bundle>, ArtifactError> {
+    ["raid-mdadm"].into_iter().map(plugin::bundle).collect()
 }
 
 /// A real cloud image: Debian with its cloud kernel and cloud-init (qcow2). Says `IMAGE-READY …` as the small one does, after its

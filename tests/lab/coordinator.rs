@@ -38,6 +38,8 @@ pub struct Options {
     pub deadlines: Deadlines,
     /// Cleaning.
     pub cleaning: Cleaning,
+    /// Public keys of plugins' authors; none: no plugins.
+    pub plugin_keys: Vec<PathBuf>,
 }
 
 /// What automated cleaning does.
@@ -93,7 +95,8 @@ impl Coordinator {
     ///
     /// When it ends or does not answer within 20 seconds, with the last lines of its log.
     pub async fn start(binary: &Path, dir: &Path, options: &Options) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
+        let folder = plugins(dir);
+        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
         std::fs::write(dir.join("coordinator.toml"), settings(dir, options)?)?;
         let service = spawn(binary, dir)?;
         let mut this = Self { binary: binary.to_owned(), dir: dir.to_owned(), service };
@@ -126,6 +129,12 @@ impl Coordinator {
         self.wait_until_it_answers().await
     }
 
+    /// Its folder of plugins.
+    #[must_use]
+    pub fn plugins(&self) -> PathBuf {
+        plugins(&self.dir)
+    }
+
     /// Its log file.
     #[must_use]
     pub fn log(&self) -> PathBuf {
@@ -151,6 +160,10 @@ impl Coordinator {
     }
 }
 
+fn plugins(dir: &Path) -> PathBuf {
+    dir.join("plugins")
+}
+
 fn log(dir: &Path) -> PathBuf {
     dir.join("coordinator.log")
 }
@@ -170,7 +183,14 @@ struct Settings {
     boot: BootSettings,
     deadlines: Deadlines,
     cleaning: Cleaning,
+    plugins: Plugins,
     ipmi: Ipmi,
+}
+
+#[derive(Serialize)]
+struct Plugins {
+    dir: PathBuf,
+    keys: Vec<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -211,6 +231,7 @@ fn settings(dir: &Path, options: &Options) -> anyhow::Result<String> {
         },
         deadlines: options.deadlines,
         cleaning: options.cleaning,
+        plugins: Plugins { dir: plugins(dir), keys: options.plugin_keys.clone() },
         // The simulated BMCs need no rest between commands.
         ipmi: Ipmi { min_command_interval_ms: 0 },
     };
@@ -230,6 +251,7 @@ mod tests {
             attempts: 3,
             deadlines: Deadlines::default(),
             cleaning: Cleaning::default(),
+            plugin_keys: Vec::new(),
         };
         let text = settings(Path::new("/x"), &options).unwrap();
         let table: toml::Table = toml::from_str(&text).unwrap();
@@ -254,6 +276,7 @@ mod tests {
             attempts: 1,
             deadlines: Deadlines::default(),
             cleaning: Cleaning::default(),
+            plugin_keys: Vec::new(),
         };
         let error =
             Coordinator::start(&binary, dir.path(), &options).await.unwrap_err().to_string();

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::path::{Path, PathBuf};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -69,6 +69,8 @@ pub struct LabSpec {
     pub deadlines: Deadlines,
     /// What automated cleaning does.
     pub cleaning: Cleaning,
+    /// Plugins of this run whose authors are trusted, by name. They are offered once [`Lab::offer`] says so.
+    pub plugins: Vec<&'static str>,
     /// Another rescue archive than the built one.
     pub rescue: Option<PathBuf>,
 }
@@ -82,6 +84,7 @@ impl LabSpec {
             attempts: 3,
             deadlines: Deadlines::default(),
             cleaning: Cleaning::default(),
+            plugins: Vec::new(),
             rescue: None,
         }
     }
@@ -188,7 +191,12 @@ impl Lab {
         let inputs = Inputs::of_this_run()?;
         let rack = Rack::start(&dir, &spec.machines, &Coordinator::boot_url()).await?;
         let images = ImageServer::start((net::HOST, IMAGE_PORT)).await?;
+        let bundle = |name: &&str| {
+            inputs.plugin(name).with_context(|| format!("this run has no plugin {name}"))
+        };
+        let bundles = spec.plugins.iter().map(bundle).collect::<anyhow::Result<Vec<_>>>()?;
         let options = Options {
+            plugin_keys: bundles.iter().map(|bundle| bundle.key.clone()).collect(),
             kernel: inputs.kernel.clone(),
             ramdisk: inputs.ramdisk.clone(),
             rescue: spec.rescue.clone().unwrap_or_else(|| inputs.rescue.clone()),
@@ -200,6 +208,22 @@ impl Lab {
             Coordinator::start(&inputs.coordinator, &dir.join("coordinator"), &options).await?;
         let api = coordinator.api()?;
         Ok(Self { rack, images, coordinator, api, inputs, dir })
+    }
+
+    /// Puts a plugin's bundle into the coordinator's folder, as an operator does.
+    ///
+    /// # Errors
+    ///
+    /// When this run has no such plugin.
+    pub fn offer(&self, name: &str) -> anyhow::Result<()> {
+        let bundle =
+            self.inputs.plugin(name).with_context(|| format!("this run has no plugin {name}"))?;
+        let short = name.rsplit('/').next().unwrap_or(name);
+        let (partial, file) = (format!("{short}.partial"), format!("{short}.plugin"));
+        let folder = self.coordinator.plugins();
+        std::fs::copy(&bundle.file, folder.join(&partial))?;
+        std::fs::rename(folder.join(partial), folder.join(file))?;
+        Ok(())
     }
 
     /// Enrols machine `index` under `name`, with its network port.

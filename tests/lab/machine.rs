@@ -232,6 +232,19 @@ impl Machine {
         self.start()
     }
 
+    /// Pulls a disk out, or puts it back in, from the next power-on.
+    ///
+    /// # Errors
+    ///
+    /// When the machine's directory cannot be written.
+    pub fn pull(&self, disk: usize, out: bool) -> anyhow::Result<()> {
+        let mark = self.file(&qemu::pulled(disk));
+        match out {
+            true => std::fs::write(&mark, "").context("pulling a disk"),
+            false => std::fs::remove_file(&mark).context("putting a disk back"),
+        }
+    }
+
     /// Makes a write of a disk go wrong, once, after the next power-on.
     ///
     /// # Errors
@@ -434,6 +447,20 @@ mod tests {
         std::fs::write(machine.file(qemu::PID_FILE), std::process::id().to_string()).unwrap();
         assert!(!machine.is_on());
         machine.power_off().unwrap();
+    }
+
+    #[test]
+    fn a_pulled_disk_is_not_there_until_it_is_put_back() {
+        let (_dir, machine) = machine(BootDevice::Disk);
+        let disks = || {
+            let args = qemu::arguments(machine.spec(), &machine.dir, "tcg", false, &[]);
+            args.iter().filter(|arg| arg.contains("disk0.img")).count()
+        };
+        assert_eq!(disks(), 1);
+        machine.pull(0, true).unwrap();
+        assert_eq!(disks(), 0);
+        machine.pull(0, false).unwrap();
+        assert_eq!(disks(), 1);
     }
 
     #[test]

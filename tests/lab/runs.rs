@@ -30,6 +30,23 @@ pub struct Inputs {
     pub image_small: Option<PathBuf>,
     /// A full one with cloud-init (qcow2), if one was built.
     pub image_full: Option<PathBuf>,
+    /// A small one that boots from a software mirror (qcow2), if one was built.
+    #[serde(default)]
+    pub image_raid: Option<PathBuf>,
+    /// Signed plugins, as far as they were built.
+    #[serde(default)]
+    pub plugins: Vec<Bundle>,
+}
+
+/// A plugin's bundle, signed with a key that was made for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundle {
+    /// The plugin's folder in the sources.
+    pub name: String,
+    /// The bundle.
+    pub file: PathBuf,
+    /// The public key.
+    pub key: PathBuf,
 }
 
 impl Inputs {
@@ -43,7 +60,16 @@ impl Inputs {
         let rescue = artifacts::rescue().context("building the rescue archive")?;
         let coordinator = artifacts::coordinator().context("building the coordinator")?;
         let (kernel, ramdisk) = (ramdisk.vmlinuz, ramdisk.initrd);
-        Ok(Self { kernel, ramdisk, rescue, coordinator, image_small: None, image_full: None })
+        Ok(Self {
+            kernel,
+            ramdisk,
+            rescue,
+            coordinator,
+            image_small: None,
+            image_full: None,
+            image_raid: None,
+            plugins: Vec::new(),
+        })
     }
 
     /// Reads what the outer process built for this run.
@@ -55,6 +81,12 @@ impl Inputs {
         let file = dir_of_this_run()?.join("inputs.json");
         let text = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
         Ok(serde_json::from_slice(&text)?)
+    }
+
+    /// The plugin of this folder.
+    #[must_use]
+    pub fn plugin(&self, name: &str) -> Option<&Bundle> {
+        self.plugins.iter().find(|bundle| bundle.name == name)
     }
 
     /// Leaves them in a run's directory.

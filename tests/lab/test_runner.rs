@@ -93,6 +93,8 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let mut built = Inputs::build()?;
         built.image_small = Some(artifacts::image_small().context("building the small image")?);
         built.image_full = Some(artifacts::image_full().context("building the full image")?);
+        built.image_raid = Some(artifacts::image_raid().context("building the RAID image")?);
+        built.plugins = artifacts::plugins().context("building the plugins")?;
         crate::client::install().context("installing the baremetal client")?;
         crate::ironic::install().context("installing Ironic")?;
         inputs = Some(built);
@@ -162,10 +164,10 @@ impl Phases {
 /// Every shell script of the project.
 fn shellcheck() -> Program {
     let scripts =
-        ["assemble", "config-drive", "debian", "full", "initrd-init", "partition", "small"];
+        ["assemble", "config-drive", "debian", "full", "initrd-init", "partition", "raid", "small"];
     Program::new("shellcheck")
         .dir(workspace())
-        .args([".ci/run", "ramdisk/build", "ramdisk/rescue"])
+        .args([".ci/run", "plugins/build", "ramdisk/build", "ramdisk/rescue"])
         .args(scripts.map(|name| format!("tests/lab/images/{name}")))
 }
 

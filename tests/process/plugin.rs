@@ -53,12 +53,17 @@ impl Shelf {
 
     /// A fake plugin in shell with this step, whose `run` is `script`.
     pub(crate) fn fake_with(&self, version: &str, step: &Value, script: &str) -> Made {
+        self.fake_steps(version, std::slice::from_ref(step), script)
+    }
+
+    /// The same with several; the request is in `$request`.
+    fn fake_steps(&self, version: &str, steps: &[Value], script: &str) -> Made {
         let dir = self.path(&format!("fake-{version}"));
         fs::create_dir_all(dir.join("root/bin")).unwrap();
-        let said = json!({"name": "fake", "version": version, "protocol": 1, "steps": [step]});
+        let said = json!({"name": "fake", "version": version, "protocol": 1, "steps": steps});
         let mut manifest = said.clone();
         manifest["exec"] = json!(["bin/fake"]);
-        manifest["limits"] = json!({"seconds": 1});
+        manifest["limits"] = json!({"seconds": 1, "reboots": 2});
         fs::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
         let mut describe = said;
         describe["type"] = json!("describe");
@@ -211,7 +216,7 @@ async fn automated_cleaning_runs_the_highest_version_at_the_operators_priority()
 }
 
 #[tokio::test]
-async fn fakes_that_fail_hang_crash_or_want_a_reboot_fail_the_step_with_who_must_act() {
+async fn fakes_that_fail_hang_or_crash_fail_the_step_with_who_must_act() {
     for (script, words) in [
         (
             r#"echo '{"type":"result","outcome":"failed","who":"hardware","message":"slot 2 is dead","remedy":"Replace it."}'"#,
@@ -221,10 +226,6 @@ async fn fakes_that_fail_hang_crash_or_want_a_reboot_fail_the_step_with_who_must
         (
             "echo boom >&2; exit 3",
             "it gave no answer to run and ended with exit status 3; last words: \"boom\"",
-        ),
-        (
-            r#"echo '{"type":"result","outcome":"reboot","message":"activate","state":{"slot":2}}'"#,
-            "asks for a restart of the machine to go on (activate); orders cannot do that yet",
         ),
     ] {
         let shelf = Shelf::new();
@@ -307,4 +308,125 @@ async fn unknown_steps_and_wrong_arguments_are_refused_before_anything_runs() {
          must be an integer; deploy.fake_step has no argument why. order deploy.erase_devices_metadata, deploy.erase_devices, \
          deploy.erase_devices_express, deploy.erase_pstore, deploy.clean_uefi_nvram, deploy.fake_step, or use an agent or a plugin that has the step"
     );
+}
+
+/// Shell that asks for restarts, with the number of the last one as its state, and then does `last`.
+fn restarts(times: u32, last: &str) -> String {
+    let again = |slot: u32| {
+        format!(
+            r#"echo '{{"type":"result","outcome":"reboot","message":"activate slot {slot}","state":{{"slot":{slot}}}}}'"#
+        )
+    };
+    let mut cases = String::new();
+    for slot in 1..=times {
+        let answer = if slot == times { last.to_owned() } else { again(slot + 1) };
+        cases.push_str(&format!("*'\"slot\":{slot}}}'*) {answer} ;;\n"));
+    }
+    format!("case $request in\n{cases}*) {} ;;\nesac", again(1))
+}
+
+/// Boots as a machine does that lost all of its memory.
+async fn boots_anew(stage: &Stage) -> Agent {
+    fs::remove_dir_all(stage.path("run")).ok();
+    stage.boot_agent().await
+}
+
+#[tokio::test]
+async fn a_fake_that_asks_for_restarts_goes_on_with_its_state_in_the_same_order() {
+    let shelf = Shelf::new();
+    let done = r#"echo '{"type":"result","outcome":"changed","message":"slot 2 is active"}'"#;
+    shelf.fake("1.0.0", &restarts(2, done));
+    let stage = shelf.stage(|settings| settings.boot.attempts = 1).await;
+    let mut agent = ordered(&stage, Value::Null).await;
+    for number in 1..=2 {
+        until("the machine to be started again", async || {
+            let began = format!("started into the ramdisk, attempt {}", number + 1);
+            stage.history().await.contains(&began)
+        })
+        .await;
+        agent.stop().await;
+        agent = boots_anew(&stage).await;
+    }
+    stage.rests_in("manageable").await;
+    agent.stop().await;
+    let evidence = &stage.about("/evidence").await["evidence"];
+    assert_eq!(evidence[0]["message"], "slot 2 is active");
+    assert_eq!(evidence.as_array().unwrap().len(), 1, "{evidence}");
+    let history = stage.history().await;
+    for slot in 1..=2 {
+        let words = format!("step fake_step goes on after a restart: activate slot {slot}");
+        assert!(history.contains(&words), "{history:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_fake_that_asks_for_restarts_for_ever_is_ended_by_its_manifests_limit_over_boots() {
+    let shelf = Shelf::new();
+    shelf.fake(
+        "1.0.0",
+        &restarts(1, r#"echo '{"type":"result","outcome":"reboot","state":{"slot":1}}'"#),
+    );
+    let stage = shelf.stage(|_| {}).await;
+    let mut agent = ordered(&stage, Value::Null).await;
+    for number in 1..=2 {
+        until("the machine to be started again", async || {
+            let began = format!("started into the ramdisk, attempt {}", number + 1);
+            stage.history().await.contains(&began)
+        })
+        .await;
+        agent.stop().await;
+        agent = boots_anew(&stage).await;
+    }
+    let error = stage.fails_in("clean failed").await;
+    agent.stop().await;
+    assert!(error.contains("asked for reboot number 3, the manifest allows 2"), "{error}");
+}
+
+#[tokio::test]
+async fn a_fake_that_builds_arrays_gets_the_nodes_configuration_and_its_result_is_recorded() {
+    let shelf = Shelf::new();
+    let seen = shelf.path("seen");
+    let script = format!(
+        "echo \"$request\" > {}\ncase $IRONWRIGHT_STEP in\n\
+         create_configuration) echo '{{\"type\":\"result\",\"outcome\":\"changed\",\"data\":{{\"logical_disks\":[{{\"uuid\":\"u\"}}]}}}}' ;;\n\
+         *) echo '{{\"type\":\"result\",\"outcome\":\"changed\"}}' ;;\nesac",
+        seen.display()
+    );
+    let step = |name: &str| {
+        json!({
+            "name": name, "interface": "raid", "safety": "destroys",
+            "argsinfo": {"target_raid_config": {"description": "what", "type": "object"}},
+        })
+    };
+    let steps = ["create_configuration", "apply_configuration", "delete_configuration"].map(step);
+    shelf.fake_steps("1.0.0", &steps, &script);
+    let stage = shelf.stage(|_| {}).await;
+    stage.api.set(stage.node, &[("/raid_interface", json!("agent"))]).await.unwrap();
+    let disk = stage.disk.canonicalize().unwrap();
+    let hints = json!([{"name": disk}]);
+    let target = json!({"logical_disks": [{"size_gb": 5, "raid_level": "1", "controller": "software", "physical_disks": hints}]});
+    let path = format!("/v1/nodes/{}/states/raid", stage.node);
+    stage.api.send(axum::http::Method::PUT, &path, Some(&target)).await.unwrap();
+
+    order(&stage, json!([{"interface": "raid", "step": "create_configuration"}])).await;
+    let agent = stage.boot_agent().await;
+    stage.rests_in("manageable").await;
+    agent.stop().await;
+    let request: Value = serde_json::from_str(&fs::read_to_string(&seen).unwrap()).unwrap();
+    assert_eq!(request["args"]["target_raid_config"], target);
+    let config = stage.about("").await["raid_config"].clone();
+    assert_eq!(config["logical_disks"][0]["uuid"], "u");
+    assert!(config["last_updated"].is_string(), "{config}");
+
+    order(&stage, json!([{"interface": "raid", "step": "delete_configuration"}])).await;
+    let agent = boots_anew(&stage).await;
+    stage.rests_in("manageable").await;
+    agent.stop().await;
+    assert_eq!(stage.about("").await["raid_config"], json!({}));
+
+    order(&stage, json!([{"interface": "raid", "step": "apply_configuration"}])).await;
+    let agent = boots_anew(&stage).await;
+    let error = stage.fails_in("clean failed").await;
+    agent.stop().await;
+    assert!(error.contains("didn't return a proper command result while building RAID"), "{error}");
 }

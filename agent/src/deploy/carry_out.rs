@@ -1,7 +1,7 @@
 //! The whole way of a deploy order: look, fetch, plan, perform; and the extra steps around the image.
 
 use ironwright_api::{BOOT_ENTRY_PRIORITY, Deploy, Failure, PlannedStep, StepRecord};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::fetch;
 use super::perform::Performer;
@@ -83,8 +83,11 @@ pub(super) async fn ready(
     done: &[StepRecord],
     desk: &OrderDesk,
 ) -> Result<(Plan, Performer), Failure> {
+    let arrays = machine.start_arrays().await?;
     let facts = machine.look_again().await?;
-    let disk = facts.root_disk(&order.root_device, &order.erase.skip);
+    // As in Ironic, the root volume comes before all hints.
+    let root = arrays.as_ref().map(|arrays| json!({"name": arrays.root.device}));
+    let disk = facts.root_disk(root.as_ref().unwrap_or(&order.root_device), &order.erase.skip);
     let sector_bytes = disk.as_ref().map_or(USUAL_SECTOR, |disk| disk.sector_bytes);
     let drive = prepare(machine.http(), order, sector_bytes).await;
     let (drive, drive_bytes) = match drive {
@@ -94,14 +97,16 @@ pub(super) async fn ready(
         }
         Err(problem) => (None, Err(problem)),
     };
-    let plan = plan(order, Ground { disk, drive_bytes, uefi: facts.uefi }, done)?;
+    let ground = Ground { disk, drive_bytes, uefi: facts.uefi, on_array: arrays.is_some() };
+    let plan = plan(order, ground, done)?;
     let steps: Vec<&str> = plan.actions.iter().map(|action| action.name()).collect();
     tracing::info!("deploy to {}: {}", plan.disk.path.display(), steps.join(", "));
     desk.check().map_err(|cancelled| super::run::stopped("anything was changed", cancelled))?;
     let others = facts.disks.iter().map(|disk| disk.path.clone());
     let others = others.filter(|path| *path != plan.disk.path).collect();
     let disks = (plan.disk.clone(), others);
-    let performer = Performer::open(machine, (order, done), disks, drive, desk.clone())?;
+    let mut performer = Performer::open(machine, (order, done), disks, drive, desk.clone())?;
+    performer.on_array(arrays, facts.uefi);
     Ok((plan, performer))
 }
 

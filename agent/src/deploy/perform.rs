@@ -11,13 +11,14 @@ use ironwright_api::{
 };
 
 use super::run::Perform;
-use super::{Action, RootDisk, bootable, partition};
+use super::{Action, RootDisk, bootable, members, partition};
 use crate::boot::{self, Outcome, Plan};
 use crate::configdrive::{self, ConfigDrive};
 use crate::heartbeat::OrderDesk;
 use crate::image::{self, Hold, Http, ImageError, Watch};
 use crate::layout::{self, Layout};
 use crate::order::{Machine, blocking};
+use crate::raid::Arrays;
 use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, RealDisk, Slice};
 use crate::sys::{Effect, System, partitions};
@@ -40,6 +41,9 @@ pub(super) struct Performer {
     others: Vec<PathBuf>,
     /// The commit's proof, from this run or from an earlier attempt.
     committed: Option<Committed>,
+    /// The arrays, where the root disk is one.
+    arrays: Option<Arc<Arrays>>,
+    uefi: bool,
 }
 
 impl Performer {
@@ -84,7 +88,15 @@ impl Performer {
                     None
                 }
             }),
+            arrays: None,
+            uefi: false,
         })
+    }
+
+    /// The root disk is one of these, if any.
+    pub(super) fn on_array(&mut self, arrays: Option<Arrays>, uefi: bool) {
+        self.arrays = arrays.map(Arc::new);
+        self.uefi = uefi;
     }
 
     /// Lets others open the root disk. The next action takes it again.
@@ -114,6 +126,13 @@ impl Performer {
             }
         };
         let layout = Arc::new(layout);
+        if let Some(arrays) = self.arrays.clone() {
+            let (layout, uefi) = (layout.clone(), self.uefi);
+            let checked = move || {
+                members::check(&arrays, &layout, uefi).map_err(|error| unbootable(error.failure()))
+            };
+            blocking(checked).await?;
+        }
         let system = self.system.clone();
         let (planned, others) = (layout.clone(), self.others.clone());
         written.warnings =
@@ -179,10 +198,29 @@ impl Performer {
         Ok(Some(Evidence::Committed(committed)))
     }
 
+    /// Brings what starts the system to every member of the array.
+    async fn mirror_boot(&mut self) -> Result<Option<Evidence>, Failure> {
+        let (disk, layout, uefi) = (self.disk()?, self.layout.clone(), self.uefi);
+        let arrays = self.arrays.clone().ok_or_else(out_of_order)?;
+        blocking(move || {
+            let layout = match layout {
+                Some(layout) => layout,
+                None => committed_layout(disk.as_ref())?,
+            };
+            let mirrored = members::mirror(&arrays, &layout, disk.as_ref(), uefi);
+            mirrored.map(|proof| Some(Evidence::Mirrored(proof))).map_err(|error| error.failure())
+        })
+        .await
+    }
+
     /// Tells the firmware. A firmware that takes no entry starts `\EFI\BOOT` all the same: that is logged, not failed.
     async fn boot_entry(&mut self) -> Result<Option<Evidence>, Failure> {
         let (disk, system, layout) = (self.disk()?, self.system.clone(), self.layout.clone());
+        let arrays = self.arrays.clone();
         let outcome = blocking(move || {
+            if let Some(arrays) = arrays {
+                return Ok(members::tell_firmware(&system, &arrays));
+            }
             let layout = match layout {
                 Some(layout) => layout,
                 // The commit was another process's: what it wrote is on the disk.
@@ -217,6 +255,7 @@ impl Perform for Performer {
             Action::WriteImage => self.write_image().await,
             Action::WriteConfigDrive => self.write_configdrive().await,
             Action::Commit => self.commit().await,
+            Action::MirrorBoot => self.mirror_boot().await,
             Action::BootEntry => self.boot_entry().await,
         }
     }
@@ -282,6 +321,11 @@ pub(super) fn disk_failure(error: &dyn std::error::Error) -> Failure {
         remedy: "check the disk, its cable and controller, and replace what is broken".to_owned(),
         blame: Blame::Hardware,
     }
+}
+
+/// A failure before the commit.
+fn unbootable(failure: Failure) -> Failure {
+    Failure { message: format!("{}; {UNBOOTABLE}", failure.message), ..failure }
 }
 
 /// The plan always puts the image first; a plan that does not is a defect.

@@ -32,11 +32,11 @@ fn disk(serial: &str) -> RootDisk {
 }
 
 fn ground(drive_bytes: Option<u64>, uefi: bool) -> Ground {
-    Ground { disk: Ok(disk("A")), drive_bytes: Ok(drive_bytes), uefi }
+    Ground { disk: Ok(disk("A")), drive_bytes: Ok(drive_bytes), uefi, on_array: false }
 }
 
 fn step(action: Action, ended: bool, evidence: Option<Evidence>) -> StepRecord {
-    StepRecord { step: action.name().to_owned(), attempt: 1, ended, evidence }
+    StepRecord { step: action.name().to_owned(), attempt: 1, ended, evidence, reboot: None }
 }
 
 /// The proof of a small image.
@@ -93,6 +93,19 @@ fn a_deploy_is_image_then_config_drive_then_commit_then_firmware() {
 }
 
 #[test]
+fn on_an_array_what_starts_the_system_goes_to_the_members_also_after_an_earlier_commit() {
+    use Action::{BootEntry, Commit, MirrorBoot, WriteImage};
+    let committed = [step(WriteImage, true, Some(written("A"))), step(Commit, true, None)];
+    for (uefi, done, expected) in [
+        (true, &[][..], &[WriteImage, Commit, MirrorBoot, BootEntry][..]),
+        (false, &committed[..], &[MirrorBoot][..]),
+    ] {
+        let ground = Ground { on_array: true, ..ground(None, uefi) };
+        assert_eq!(plan(&deploy(), ground, done).unwrap().actions, expected);
+    }
+}
+
+#[test]
 fn every_problem_is_named_at_once_and_the_order_is_blamed_first() {
     let mut order = deploy();
     order.image.urls = vec!["ftp://h/i".to_owned(), "http://fine".to_owned()];
@@ -101,6 +114,7 @@ fn every_problem_is_named_at_once_and_the_order_is_blamed_first() {
         disk: Err(Problem::RootDisk { why: "2 disks match".to_owned() }),
         drive_bytes: Err(Problem::ConfigDrive { why: "unknown key \"x\"".to_owned() }),
         uefi: true,
+        on_array: false,
     };
     let failure = Failure::from(plan(&order, ground, &[]).unwrap_err());
     for part in

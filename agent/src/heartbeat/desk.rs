@@ -66,7 +66,8 @@ impl Desk {
     #[must_use]
     pub fn for_order(self: &Arc<Self>, order_id: Uuid, attempt: u32) -> OrderDesk {
         *self.picture() = Picture { order_id: Some(order_id), ..Picture::default() };
-        OrderDesk { desk: self.clone(), order_id, attempt, cancel: CancellationToken::new() }
+        let cancel = CancellationToken::new();
+        OrderDesk { desk: self.clone(), order_id, attempt, cancel, restarts: true }
     }
 
     /// What is happening now.
@@ -140,6 +141,8 @@ pub struct OrderDesk {
     order_id: Uuid,
     attempt: u32,
     cancel: CancellationToken,
+    /// Whether who gave the order restarts the machine when a step asks for it.
+    restarts: bool,
 }
 
 impl OrderDesk {
@@ -171,6 +174,32 @@ impl OrderDesk {
     pub fn step_ended(&self, step: &str, evidence: Option<Evidence>) {
         tracing::info!("{step} ended");
         self.report(Event::StepEnded { step: step.to_owned(), evidence });
+    }
+
+    /// The same for who does not restart the machine in the middle of a step.
+    #[must_use]
+    pub fn without_restarts(self) -> Self {
+        Self { restarts: false, ..self }
+    }
+
+    /// Whether a step can go on after a restart of the machine.
+    #[must_use]
+    pub fn may_restart(&self) -> bool {
+        self.restarts
+    }
+
+    /// Reports that `step` goes on after a restart of the machine, with `state`, and waits for that restart: it returns only
+    /// where the order is taken back.
+    pub async fn restart(
+        &self,
+        step: &str,
+        state: serde_json::Value,
+        message: String,
+    ) -> Cancelled {
+        tracing::info!("{step} goes on after a restart: {message}");
+        self.report(Event::Reboot { step: step.to_owned(), state, message });
+        self.cancel.cancelled().await;
+        Cancelled
     }
 
     /// Shows the certificates of a step that is about to fail.

@@ -60,7 +60,13 @@ fn failure(step: &str, message: &str) -> Failure {
 }
 
 fn order(attempt: u32) -> Order {
-    Order { order_id: Uuid::from_u128(7), attempt, work: Work::Inspect, steps: Vec::new() }
+    Order {
+        order_id: Uuid::from_u128(7),
+        attempt,
+        work: Work::Inspect,
+        steps: Vec::new(),
+        raid: None,
+    }
 }
 
 struct Agent {

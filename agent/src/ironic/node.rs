@@ -1,7 +1,7 @@
 //! What a conductor's node says of disks: root device hints, disks left alone, how erases are done. Open maps: a key that is not
 //! known is not looked at.
 
-use ironwright_api::EraseSettings;
+use ironwright_api::{EraseSettings, NodeRaid};
 use serde_json::Value;
 
 /// Most disks erased at once, whatever the conductor says.
@@ -13,6 +13,17 @@ pub(super) fn root_device(node: &Value) -> &Value {
         .into_iter()
         .find(|hints| !hints.is_null())
         .unwrap_or(&Value::Null)
+}
+
+/// What the node says of its arrays: empty objects say nothing.
+pub(super) fn raid(node: &Value) -> NodeRaid {
+    let of = |field: &str| {
+        let value = node
+            .get(field)
+            .filter(|value| value.as_object().is_some_and(|value| !value.is_empty()));
+        value.cloned().unwrap_or(Value::Null)
+    };
+    NodeRaid { target: of("target_raid_config"), config: of("raid_config") }
 }
 
 /// How erases are done, in Ironic's words of `driver_internal_info`.
@@ -52,6 +63,10 @@ mod tests {
             },
         });
         assert_eq!(root_device(&node), &json!({"serial": "A"}));
+        let node_with_arrays =
+            json!({"raid_config": {"logical_disks": []}, "target_raid_config": {}});
+        let arrays = raid(&node_with_arrays);
+        assert_eq!((arrays.target, arrays.config), (Value::Null, json!({"logical_disks": []})));
         let settings = erase_settings(&node);
         assert_eq!(
             (settings.allow_weaker, settings.concurrency, settings.skip_read_only),

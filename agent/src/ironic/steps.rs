@@ -82,9 +82,13 @@ pub(super) fn result(evidence: Option<Evidence>) -> Value {
                 false => json!({"outcome": outcome, "message": message}),
             }
         }
-        Some(Evidence::Configured(_) | Evidence::Committed(_) | Evidence::Unknown) | None => {
-            Value::Null
-        }
+        Some(
+            Evidence::Configured(_)
+            | Evidence::Committed(_)
+            | Evidence::Mirrored(_)
+            | Evidence::Unknown,
+        )
+        | None => Value::Null,
     }
 }
 

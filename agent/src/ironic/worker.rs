@@ -178,7 +178,7 @@ impl Worker {
         job: &crate::steps::Job,
         node: &Value,
     ) -> Result<Option<ironwright_api::Evidence>, Failure> {
-        let desk = self.desk.for_order(Uuid::new_v4(), 1);
+        let desk = self.desk.for_order(Uuid::new_v4(), 1).without_restarts();
         *self.present.lock().unwrap_or_else(PoisonError::into_inner) = Some(desk.clone());
         let settings = node::erase_settings(node);
         let done: &[StepRecord] = &[];
@@ -311,6 +311,7 @@ impl Worker {
 
     fn note(&self, node: Value) {
         if node.is_object() {
+            self.machine.set_raid(node::raid(&node));
             *self.node.lock().unwrap_or_else(PoisonError::into_inner) = node;
         }
     }

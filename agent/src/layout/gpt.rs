@@ -23,6 +23,8 @@ const MAX_ENTRY_BYTES: usize = 4096;
 const NAME: std::ops::Range<usize> = 56..128;
 /// EFI system partition, C12A7328-F81F-11D2-BA4B-00A0C93EC93B.
 pub(super) const TYPE_ESP: Uuid = Uuid::from_u128(0xC12A_7328_F81F_11D2_BA4B_00A0_C93E_C93B);
+/// Type GUID of a BIOS boot partition (GRUB's).
+pub(super) const TYPE_BIOS: Uuid = Uuid::from_u128(0x2168_6148_6449_6E6F_744E_6565_6445_4649);
 /// Linux file system, 0FC63DAF-8483-4772-8E79-3D69D8477DE4: what sgdisk gives a partition without a type.
 pub(super) const TYPE_LINUX: Uuid = Uuid::from_u128(0x0FC6_3DAF_8483_4772_8E79_3D69_D847_7DE4);
 
@@ -221,6 +223,7 @@ impl Gpt {
             range,
             name: name.to_owned(),
             esp: kind == TYPE_ESP,
+            bios: kind == TYPE_BIOS,
             guid: Some(guid),
         });
         self.partitions.sort_by_key(|partition| partition.number);

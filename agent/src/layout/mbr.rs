@@ -115,7 +115,7 @@ impl Mbr {
 
 /// A partition of an MBR.
 fn partition(number: u32, kind: u8, range: Range) -> Partition {
-    Partition { number, range, name: String::new(), esp: kind == TYPE_ESP, guid: None }
+    Partition { number, range, name: String::new(), esp: kind == TYPE_ESP, bios: false, guid: None }
 }
 
 /// Adds a primary partition at the end of what an MBR can address.

@@ -15,6 +15,9 @@ pub(crate) const LINUX: u128 = 0x0FC6_3DAF_8483_4772_8E79_3D69_D847_7DE4;
 /// Type GUID of an EFI system partition.
 pub(crate) const ESP: u128 = 0xC12A_7328_F81F_11D2_BA4B_00A0_C93E_C93B;
 
+/// Type GUID of a BIOS boot partition.
+pub(crate) const BIOS: u128 = 0x2168_6148_6449_6E6F_744E_6565_6445_4649;
+
 /// A disk in memory. Records what reached it; can fail or forget.
 #[derive(Debug)]
 pub(crate) struct FakeDisk {

@@ -93,7 +93,7 @@ impl Lab {
     }
 
     async fn carry_out_after(&self, steps: Vec<StepRecord>, work: Work) -> Result<(), Failure> {
-        let order = Order { order_id: Uuid::from_u128(7), attempt: 1, work, steps };
+        let order = Order { order_id: Uuid::from_u128(7), attempt: 1, work, steps, raid: None };
         let desk = Arc::new(Desk::new(self.journal.clone(), LogTail::default()));
         desk.acknowledge_all();
         let order_desk = desk.for_order(order.order_id, order.attempt);
@@ -193,7 +193,7 @@ async fn a_second_attempt_begins_again_before_the_commit_and_leaves_the_disk_alo
     let lab = Lab::start().await;
     let step = |step: &str, ended| {
         let step = step.to_owned();
-        StepRecord { step, attempt: 1, ended, evidence: None }
+        StepRecord { step, attempt: 1, ended, evidence: None, reboot: None }
     };
     let mut done = vec![step("write_image", true), step("commit", false)];
     lab.carry_out_after(done.clone(), Work::Deploy(Box::new(lab.deploy()))).await.unwrap();
@@ -260,6 +260,7 @@ async fn a_disk_that_cannot_be_erased_fails_the_step_and_its_certificate_is_show
     lab.machine = lab.machine.with_notary(crate::erase::certificate::Notary::by_hand().unwrap());
     let automated = Some(ironwright_api::Automated {
         priorities: [("deploy.erase_devices_metadata".to_owned(), 0)].into(),
+        ..ironwright_api::Automated::default()
     });
     let clean = Clean { automated, ..Clean::default() };
     let failure = lab.carry_out(Work::Clean(clean)).await.unwrap_err();
@@ -269,6 +270,7 @@ async fn a_disk_that_cannot_be_erased_fails_the_step_and_its_certificate_is_show
         Event::Planned { .. }
         | Event::StepStarted { .. }
         | Event::StepEnded { .. }
+        | Event::Reboot { .. }
         | Event::Finished
         | Event::Failed(_)
         | Event::Unknown => None,

@@ -3,13 +3,19 @@
 //! Two stages, because a new PID namespace holds only the children of the process that made it. The first makes the namespaces
 //! (mounts, processes, network, IPC, host name) and waits; the second is process 1 of them, builds the plugin's file system
 //! and becomes the plugin. When either dies, the kernel kills every process of the plugin, also those in other process groups.
+//! On a real machine the first stage meanwhile shows the plugin the declared devices that come and go ([`nodes`]): partitions
+//! that it makes, arrays that it starts.
+
+mod nodes;
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, ExitStatus};
+use std::thread;
+use std::time::Duration;
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -34,6 +40,8 @@ const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN
     .union(CapabilitySet::IPC_LOCK);
 /// Device nodes that every program expects.
 const ALWAYS: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+/// How often devices are looked for.
+const LOOK: Duration = Duration::from_millis(25);
 
 /// What the launcher is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +56,25 @@ pub(super) struct Spec {
     pub(super) devices: Vec<(PathBuf, PathBuf)>,
     /// MiB of `/tmp` and `/run` together.
     pub(super) files_mib: u64,
+    /// Devices that may come and go; none outside of a real machine.
+    #[serde(default)]
+    pub(super) live: Option<Live>,
+}
+
+/// Which devices may appear to a running plugin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Live {
+    /// Those that the manifest declares.
+    pub(super) patterns: Vec<String>,
+    /// Disks that are left alone, with their partitions.
+    pub(super) withheld: Vec<String>,
+}
+
+impl Spec {
+    /// Where the plugin's `/dev` is made: beside its mount point.
+    fn dev(&self) -> PathBuf {
+        self.mount.with_file_name("dev")
+    }
 }
 
 /// What went wrong before the plugin ran.
@@ -69,7 +96,11 @@ fn failed<E: Into<io::Error>>(op: impl Into<String>) -> impl FnOnce(E) -> Launch
 pub fn main(spec: &str, inner: bool) -> ExitCode {
     let parsed = serde_json::from_str::<Spec>(spec).map_err(failed("reading the launcher's order"));
     let done = parsed.and_then(|parsed| {
-        if inner { become_plugin(&parsed).map(|never| match never {}) } else { outer(spec) }
+        if inner {
+            become_plugin(&parsed).map(|never| match never {})
+        } else {
+            outer(spec, &parsed)
+        }
     });
     done.unwrap_or_else(|error| {
         // The agent reads this as the plugin's last words.
@@ -82,7 +113,7 @@ pub fn main(spec: &str, inner: bool) -> ExitCode {
     clippy::disallowed_methods,
     reason = "plugins are one of the two places that start a program"
 )]
-fn outer(spec: &str) -> Result<ExitCode, LaunchError> {
+fn outer(text: &str, spec: &Spec) -> Result<ExitCode, LaunchError> {
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("asking to die with the agent"))?;
     let all = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
@@ -90,12 +121,58 @@ fn outer(spec: &str) -> Result<ExitCode, LaunchError> {
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS;
     unshare(all).map_err(failed("making the plugin's namespaces"))?;
-    let status = Command::new("/proc/self/exe")
-        .args(["plugin", "launch", "--inner", spec])
-        .status()
+    let none = None::<&Path>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(failed("making mounts private"))?;
+    build_dev(spec)?;
+    let mut shown = spec.live.as_ref().map(|live| nodes::Shown::new(spec.dev(), live.clone()));
+    if let Some(shown) = &mut shown {
+        shown.look().map_err(failed("showing the declared devices"))?;
+    }
+    let mut child = Command::new("/proc/self/exe")
+        .args(["plugin", "launch", "--inner", text])
+        .spawn()
         .map_err(failed("starting the second stage"))?;
+    let waiting = failed("waiting for the second stage");
+    let status: ExitStatus = match shown {
+        None => child.wait().map_err(waiting)?,
+        Some(mut shown) => loop {
+            if let Some(status) =
+                child.try_wait().map_err(failed("waiting for the second stage"))?
+            {
+                break status;
+            }
+            if let Err(error) = shown.look() {
+                tracing::warn!("a device could not be shown to the plugin: {error}");
+            }
+            thread::sleep(LOOK);
+        },
+    };
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// The plugin's `/dev`, which only the first stage can write to once the plugin has it.
+fn build_dev(spec: &Spec) -> Result<(), LaunchError> {
+    let dev = spec.dev();
+    DirBuilder::new().recursive(true).create(&dev).map_err(failed("making a folder for /dev"))?;
+    special("tmpfs", &dev, MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "size=256k,mode=0755")?;
+    let always = ALWAYS.map(|name| (Path::new("/dev").join(name), PathBuf::from(name)));
+    // Live devices are nodes of their own: what is bound could not go away again.
+    let bound = if spec.live.is_some() { &[][..] } else { &spec.devices };
+    for (from, name) in always.iter().chain(bound) {
+        let to = dev.join(name);
+        if let Some(parent) = to.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(parent)
+                .map_err(failed("making a folder in /dev"))?;
+        }
+        File::create(&to).map_err(failed(format!("making {}", to.display())))?;
+        bind(from, &to)?;
+    }
+    Ok(())
 }
 
 /// Nothing comes back from here but an error.
@@ -141,8 +218,6 @@ fn drop_capabilities() -> Result<(), LaunchError> {
 fn build_root(spec: &Spec) -> Result<(), LaunchError> {
     let none = None::<&Path>;
     let root = spec.mount.as_path();
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
-        .map_err(failed("making mounts private"))?;
     bind(&spec.tree, root)?;
     let read_only = MsFlags::MS_BIND
         | MsFlags::MS_REMOUNT
@@ -164,23 +239,12 @@ fn build_root(spec: &Spec) -> Result<(), LaunchError> {
     special("proc", &root.join("proc"), quiet | MsFlags::MS_RDONLY, "")?;
     special("sysfs", &root.join("sys"), quiet | MsFlags::MS_RDONLY, "")?;
     let dev = root.join("dev");
+    mount(Some(&spec.dev()), &dev, none, MsFlags::MS_BIND | MsFlags::MS_REC, none)
+        .map_err(failed("showing /dev"))?;
+    // This mount of it only: the first stage has another one.
     let strict = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-    special("tmpfs", &dev, strict, "size=64k,mode=0755")?;
-    let always = ALWAYS.map(|name| (Path::new("/dev").join(name), PathBuf::from(name)));
-    for (from, name) in always.iter().chain(&spec.devices) {
-        let to = dev.join(name);
-        if let Some(parent) = to.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o755)
-                .create(parent)
-                .map_err(failed("making a folder in /dev"))?;
-        }
-        File::create(&to).map_err(failed(format!("making {}", to.display())))?;
-        bind(from, &to)?;
-    }
-    mount(none, &dev, none, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | strict, none)
-        .map_err(failed("closing /dev"))
+    let closed = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | strict;
+    mount(none, &dev, none, closed, none).map_err(failed("closing /dev"))
 }
 
 fn bind(from: &Path, to: &Path) -> Result<(), LaunchError> {

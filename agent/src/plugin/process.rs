@@ -15,8 +15,9 @@ use nix::unistd::Pid;
 
 use super::error::CallError;
 use super::folder::Folder;
-use super::launch::{self, Spec};
+use super::launch::{self, Live, Spec};
 use super::output::{self, LastWords, Said};
+use super::run::Plugin;
 
 /// Seconds that `describe` and `plan` may take: they only look.
 const LOOK: Duration = Duration::from_secs(60);
@@ -59,17 +60,16 @@ pub struct Device {
     pub name: PathBuf,
 }
 
-/// Asks the plugin in `folder` one thing.
+/// Asks the plugin one thing.
 ///
 /// # Errors
 /// [`CallError`]; no process of the plugin is left in any case that its confinement can see.
 pub(super) fn call(
-    folder: &Folder,
-    confinement: &Confinement,
-    devices: &[Device],
+    plugin: &Plugin,
     mut request: Request,
     watch: &dyn Watch,
 ) -> Result<Reply, CallError> {
+    let Plugin { folder, confinement, devices, .. } = plugin;
     let confined = *confinement != Confinement::None;
     let path = |device: &Device| match confined {
         true => Path::new("/dev").join(&device.name).display().to_string(),
@@ -77,7 +77,7 @@ pub(super) fn call(
     };
     request.devices = devices.iter().map(path).collect();
     request.protocol = ironwright_plugin::PROTOCOL;
-    let mut running = Running::start(folder, confinement, devices, &request)?;
+    let mut running = Running::start(plugin, &request)?;
     let answer = running.listen(folder, &request, watch);
     let status = running.end(answer.is_ok());
     let reply = answer.map_err(|error| error.with_end(status, &running.last_words.text()))?;
@@ -98,15 +98,11 @@ struct Running {
 }
 
 impl Running {
-    fn start(
-        folder: &Folder,
-        confinement: &Confinement,
-        devices: &[Device],
-        request: &Request,
-    ) -> Result<Self, CallError> {
+    fn start(plugin: &Plugin, request: &Request) -> Result<Self, CallError> {
+        let folder = &plugin.folder;
         let broken = |source| CallError::Start { program: folder.program().to_path_buf(), source };
         let line = serde_json::to_string(request).map_err(|error| broken(error.into()))?;
-        let mut command = command(folder, confinement, devices).map_err(broken)?;
+        let mut command = command(plugin).map_err(broken)?;
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -233,7 +229,8 @@ impl Running {
     clippy::disallowed_methods,
     reason = "plugins are one of the two places that start a program"
 )]
-fn command(folder: &Folder, confinement: &Confinement, devices: &[Device]) -> io::Result<Command> {
+fn command(plugin: &Plugin) -> io::Result<Command> {
+    let Plugin { folder, confinement, devices, live } = plugin;
     let tree = folder.dir().join("root");
     match confinement {
         Confinement::None => {
@@ -252,6 +249,10 @@ fn command(folder: &Folder, confinement: &Confinement, devices: &[Device]) -> io
                     .map(|device| (device.path.clone(), device.name.clone()))
                     .collect(),
                 files_mib: folder.manifest().limits.files_mib,
+                live: live.as_ref().map(|withheld| Live {
+                    patterns: folder.manifest().devices.clone(),
+                    withheld: withheld.clone(),
+                }),
             };
             let mut command = Command::new(launcher);
             command.args(["plugin", "launch", &serde_json::to_string(&spec)?]);

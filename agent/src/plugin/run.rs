@@ -16,6 +16,8 @@ pub struct Plugin {
     pub confinement: Confinement,
     /// What it may open.
     pub devices: Vec<Device>,
+    /// Whether declared devices that come and go meanwhile are shown to it, but for these disks; none: no.
+    pub live: Option<Vec<String>>,
 }
 
 /// What a plugin would do.
@@ -141,6 +143,6 @@ impl Plugin {
             devices: Vec::new(),
             state,
         };
-        call(&self.folder, &self.confinement, &self.devices, request, watch)
+        call(self, request, watch)
     }
 }

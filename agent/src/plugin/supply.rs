@@ -115,7 +115,7 @@ impl Supply {
         let scratch = Scratch::make().map_err(|error| broken(&error))?;
         let folder = verified.unpack(&scratch.tree()).map_err(wrong)?;
         let confinement = self.confinement(&scratch, ordered)?;
-        let plugin = Plugin { folder, confinement, devices: Vec::new() };
+        let plugin = Plugin { folder, confinement, devices: Vec::new(), live: None };
         let loaded =
             Loaded { plugin, sha256: verified.sha256, key_id: verified.key_id, _scratch: scratch };
         loaded.plugin.describe(&Nobody).map_err(|error| {
@@ -301,7 +301,8 @@ pub(crate) mod tests {
         fs::write(dir.join("root/fake"), "#!/bin/sh\n").unwrap();
         fs::set_permissions(dir.join("root/fake"), fs::Permissions::from_mode(0o755)).unwrap();
         let folder = Folder::read(&dir).unwrap();
-        let plugin = Plugin { folder, confinement: Confinement::None, devices: Vec::new() };
+        let plugin =
+            Plugin { folder, confinement: Confinement::None, devices: Vec::new(), live: None };
         let sha256 = format!("{name}-{version}");
         Arc::new(Loaded { plugin, sha256, key_id: "fake".to_owned(), _scratch: scratch })
     }

@@ -1,9 +1,7 @@
 //! Which steps of the catalogue an order asks for, and in which order they run. Pure.
 
-use std::collections::BTreeMap;
-
 use ironwright_api::{
-    BOOT_ENTRY_PRIORITY, Blame, CleanStep, DeployStep, Failure, WRITE_IMAGE_PRIORITY,
+    Automated, BOOT_ENTRY_PRIORITY, Blame, CleanStep, DeployStep, Failure, WRITE_IMAGE_PRIORITY,
 };
 use serde_json::Value;
 
@@ -13,7 +11,7 @@ use super::{Job, Phase, built_in};
 #[derive(Debug, Clone, Copy)]
 pub enum Choice<'a> {
     /// Those of priority above 0, after these changes, highest first.
-    Priorities(&'a BTreeMap<String, u32>),
+    Priorities(&'a Automated),
     /// These, in this order.
     Named(&'a [CleanStep]),
     /// These, by their priorities.
@@ -40,7 +38,7 @@ pub fn only_built_in(phase: Phase, choice: Choice<'_>) -> bool {
 /// The [`Failure`] to report, with everything that is wrong at once; nothing was changed.
 pub fn plan(phase: Phase, choice: Choice<'_>, catalogue: &[Job]) -> Result<Vec<Job>, Failure> {
     let (steps, problems) = match choice {
-        Choice::Priorities(priorities) => by_priority(priorities, catalogue),
+        Choice::Priorities(automated) => by_priority(automated, catalogue),
         Choice::Named(asked) => by_name(phase, asked, catalogue),
         Choice::Among(asked) => among(asked, catalogue),
     };
@@ -61,10 +59,8 @@ pub fn plan(phase: Phase, choice: Choice<'_>, catalogue: &[Job]) -> Result<Vec<J
 
 /// Automated: the steps of priority above 0 after the operator's changes, and what is wrong with those.
 #[must_use]
-pub fn by_priority(
-    priorities: &BTreeMap<String, u32>,
-    catalogue: &[Job],
-) -> (Vec<Job>, Vec<String>) {
+pub fn by_priority(automated: &Automated, catalogue: &[Job]) -> (Vec<Job>, Vec<String>) {
+    let Automated { priorities, args } = automated;
     let known = |key: &String| catalogue.iter().any(|step| step.key() == *key);
     let mut problems: Vec<String> = priorities
         .keys()
@@ -75,11 +71,13 @@ pub fn by_priority(
         let priority = priorities.get(&step.key()).copied().unwrap_or(step.priority());
         step.clone().with_priority(priority)
     };
-    let mut steps: Vec<Job> =
-        catalogue.iter().map(with_priority).filter(|step| step.priority() > 0).collect();
-    // Nobody gives arguments to automated cleaning: a step that needs some can only be named.
-    for step in &steps {
-        problems.extend(step.clone().with_args(&Value::Null).1);
+    let chosen = catalogue.iter().map(with_priority).filter(|step| step.priority() > 0);
+    let mut steps = Vec::new();
+    for step in chosen {
+        let args = args.get(&step.key()).unwrap_or(&Value::Null);
+        let (step, wrong) = step.with_args(args);
+        steps.push(step);
+        problems.extend(wrong);
     }
     steps.sort_by_key(|step| (std::cmp::Reverse(step.priority()), step.name().to_owned()));
     (steps, problems)

@@ -109,7 +109,7 @@ impl Ground<'_> {
     /// # Errors
     /// The [`Failure`] to report, whose step the caller fills in.
     pub async fn one(&self, job: &Job) -> Result<Option<Evidence>, Failure> {
-        let Self { machine, settings, root_device, desk, .. } = *self;
+        let Self { machine, settings, root_device, done, desk } = *self;
         match job {
             Job::BuiltIn(BuiltIn { kind, args, .. }) => match kind {
                 Kind::Erase(erase) => {
@@ -124,7 +124,7 @@ impl Ground<'_> {
                         .map(Some)
                 }
             },
-            Job::Plugin(step) => step::perform(machine, step, settings, desk).await.map(Some),
+            Job::Plugin(step) => step::perform(machine, step, settings, done, desk).await.map(Some),
         }
     }
 }

@@ -18,7 +18,7 @@ fn manual(steps: &[(&str, &str, Value)]) -> Clean {
 
 fn automated(priorities: &[(&str, u32)]) -> Clean {
     let priorities = priorities.iter().map(|(key, value)| ((*key).to_owned(), *value)).collect();
-    Clean { automated: Some(Automated { priorities }), ..Clean::default() }
+    Clean { automated: Some(Automated { priorities, ..Automated::default() }), ..Clean::default() }
 }
 
 fn planned(clean: &Clean) -> Result<Vec<Job>, Failure> {
@@ -27,7 +27,7 @@ fn planned(clean: &Clean) -> Result<Vec<Job>, Failure> {
 
 fn choice(clean: &Clean) -> Choice<'_> {
     match &clean.automated {
-        Some(automated) => Choice::Priorities(&automated.priorities),
+        Some(automated) => Choice::Priorities(automated),
         None => Choice::Named(&clean.steps),
     }
 }

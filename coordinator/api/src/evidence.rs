@@ -17,6 +17,8 @@ pub enum Evidence {
         /// One record a disk.
         disks: Vec<Erased>,
     },
+    /// What starts the system is on every member of an array.
+    Mirrored(Mirrored),
     /// A plugin's step ended well.
     Plugin(Box<PluginResult>),
     /// From a newer agent.
@@ -149,6 +151,19 @@ pub struct Committed {
     /// UEFI boot entry written, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_entry: Option<String>,
+}
+
+/// The boot parts of a system on an array, on each of its members.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Mirrored {
+    /// `efi_system_partition` or `bios_boot_partition`.
+    pub what: String,
+    /// Its length, bytes.
+    pub bytes: u64,
+    /// Its SHA-256, equal to what was read back from each member.
+    pub sha256: String,
+    /// The members.
+    pub devices: Vec<String>,
 }
 
 /// One disk erased.

@@ -23,16 +23,17 @@ pub use certificate::{
 };
 pub use crypt::{hash_password, is_password_hash};
 pub use evidence::{
-    Committed, Configured, Erased, Evidence, PluginOutcome, PluginResult, Readback, ReadbackMode,
-    Written,
+    Committed, Configured, Erased, Evidence, Mirrored, PluginOutcome, PluginResult, Readback,
+    ReadbackMode, Written,
 };
 pub use order::{
     Automated, BOOT_ENTRY_PRIORITY, Checksum, ChecksumAlgorithm, Clean, CleanStep, Deploy,
-    DeployStep, EraseSettings, Image, ImageAccess, Order, PartitionImage, PluginBundle, Rescue,
-    Service, WRITE_IMAGE_PRIORITY, Work,
+    DeployStep, EraseSettings, Image, ImageAccess, NodeRaid, Order, PartitionImage, PluginBundle,
+    Rescue, Service, WRITE_IMAGE_PRIORITY, Work,
 };
 pub use report::{
-    Blame, DiskProgress, Event, Failure, PlannedStep, PluginProgress, Progress, Report, StepRecord,
+    Blame, DiskProgress, Event, Failure, PlannedStep, PluginProgress, Progress, Reboot, Report,
+    StepRecord,
 };
 
 use serde::{Deserialize, Serialize};

@@ -21,6 +21,20 @@ pub struct Order {
     /// Steps that earlier attempts began or ended, in order.
     #[serde(default)]
     pub steps: Vec<StepRecord>,
+    /// What the node's record says of its arrays; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raid: Option<Box<NodeRaid>>,
+}
+
+/// A node's arrays, by its record.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRaid {
+    /// `target_raid_config`: what `create_configuration` is to build; null: nothing.
+    #[serde(default)]
+    pub target: serde_json::Value,
+    /// `raid_config`: what was built. Its root volume is where a deploy goes.
+    #[serde(default)]
+    pub config: serde_json::Value,
 }
 
 /// The kinds of work.
@@ -258,6 +272,9 @@ pub struct Automated {
     /// Priorities by `interface.step` that replace the catalogue's; 0 switches a step off.
     #[serde(default)]
     pub priorities: BTreeMap<String, u32>,
+    /// Arguments of steps by `interface.step`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub args: BTreeMap<String, serde_json::Value>,
 }
 
 /// How disks are erased; the operator's settings.

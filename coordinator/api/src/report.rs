@@ -44,6 +44,17 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         evidence: Option<Evidence>,
     },
+    /// A plugin's step did a part of its work and goes on after a restart of the machine; nothing more happens in this boot.
+    Reboot {
+        /// Step name.
+        step: String,
+        /// What the plugin wants back when it goes on.
+        #[serde(default)]
+        state: serde_json::Value,
+        /// Why, in the plugin's words.
+        #[serde(default)]
+        message: String,
+    },
     /// Certificates of a step that is about to fail: of the disks that were not erased, and of those that were.
     Attested {
         /// Step name.
@@ -122,6 +133,17 @@ pub struct StepRecord {
     /// Its proof.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Evidence>,
+    /// It goes on after a restart of the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboot: Option<Reboot>,
+}
+
+/// Where a step stopped that goes on after a restart.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reboot {
+    /// What the plugin saved.
+    #[serde(default)]
+    pub state: serde_json::Value,
 }
 
 /// A picture of the work in progress.

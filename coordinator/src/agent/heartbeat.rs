@@ -9,7 +9,8 @@ use super::{AgentError, Peer, reports, secret};
 use crate::app::{App, Change, Severity};
 use crate::certificate::{self, Kept, SigningKey};
 use crate::inventory;
-use crate::node::{Node, Outcome, Phase, WorkRecord, validate};
+use crate::node::{Node, Outcome, Phase, WorkRecord, order, validate};
+use crate::plugins::Plugins;
 
 /// Takes a heartbeat: stores what is new before it acknowledges it, and answers with the order until that is finished.
 ///
@@ -36,9 +37,13 @@ pub async fn heartbeat(
     let now = app.clock.now();
     keep_certificates(app, node, &agent_token, &beat, now).await?;
     let keeper = app.countersigner.as_deref();
+    if app.live.pulse(node).is_none() {
+        look_for_plugins(app).await;
+    }
     let taken = app
         .change(&node.to_string(), |node| {
             authenticate(node, &agent_token, beat.boot_id)?;
+            offer_plugins(node, &app.plugins);
             Ok(take(node, &beat, &agent_version, keeper, now))
         })
         .await;
@@ -72,6 +77,35 @@ pub async fn heartbeat(
     }
     refuse_other_key(app, &record, &beat, now).await;
     Ok(reply(&record, &beat))
+}
+
+/// Looks at the folder of plugins now: an agent begins to speak, and what was put there while its machine booted is meant too.
+async fn look_for_plugins(app: &App) {
+    let plugins = app.plugins.clone();
+    if let Err(error) = tokio::task::spawn_blocking(move || plugins.look()).await {
+        tracing::error!("looking at the plugins ended badly: {error}");
+    }
+}
+
+/// Adds to an order, before its agent gets it and nothing of it has begun, the plugins that came meanwhile. None is taken out: what
+/// one that is gone would have done must not be left out without a word. Later the order keeps them: a step must not go on with
+/// another version of its plugin.
+fn offer_plugins(node: &mut Node, plugins: &Plugins) {
+    let Some(work) = node.work.as_mut() else { return };
+    if work.phase != Phase::AwaitAgent || !work.steps.is_empty() {
+        return;
+    }
+    let listed = match &mut work.order.work {
+        Work::Clean(clean) => &mut clean.plugins,
+        Work::Service(service) => &mut service.plugins,
+        Work::Deploy(deploy) if !deploy.steps.is_empty() => &mut deploy.plugins,
+        Work::Deploy(_) | Work::Inspect | Work::Rescue(_) | Work::Unknown => return,
+    };
+    for bundle in plugins.bundles() {
+        if !listed.iter().any(|known| known.sha256 == bundle.sha256) {
+            listed.push(bundle);
+        }
+    }
 }
 
 /// Keeps the certificates of a heartbeat before it is acknowledged: an agent forgets what is.
@@ -170,7 +204,9 @@ fn take(
         work.since = now;
     }
     let after = (work.phase, work.boot.last_heartbeat.is_some());
+    let arrays = node.other.get("raid_config").cloned();
     reports::store(node, &beat.reports, keeper, &mut notes);
+    reports::raid::stamp(node, arrays.as_ref(), now);
     let acknowledged = node.work.as_ref().map_or(0, |work| work.boot.acknowledged);
     if timed || registered || before != (after.0, acknowledged, after.1) {
         if let Some(work) = &mut node.work {
@@ -205,6 +241,7 @@ fn due_order(node: &Node) -> Option<Order> {
         && !work.is_awake_for_nothing();
     let mut order = work.order.clone();
     order.steps.clone_from(&work.steps);
+    order.raid = order::raid(node).map(Box::new);
     if let Work::Deploy(deploy) = &mut order.work {
         deploy.image.access = validate::access(node).ok().flatten();
         deploy.configdrive = node.instance_info.get("configdrive").cloned().unwrap_or(Value::Null);

@@ -2,8 +2,9 @@
 
 mod accept;
 mod plan;
+pub(super) mod raid;
 
-use ironwright_api::{Blame, Event, Evidence, Failure, Report, StepRecord};
+use ironwright_api::{Blame, Event, Evidence, Failure, Reboot, Report, StepRecord};
 
 pub(super) use accept::certificates;
 
@@ -16,6 +17,10 @@ const STEPS_MAX: usize = 512;
 const NAME_MAX: usize = 128;
 /// Longest failure text kept, characters.
 const TEXT_MAX: usize = 4000;
+/// Most restarts that one step may ask for: the most that a plugin's manifest may declare.
+const REBOOTS_MAX: usize = 10;
+/// Most bytes that a step may keep over a restart: as much as the agent takes.
+const STATE_MAX: usize = 64 << 10;
 
 /// Stores every report that is newer than the last one stored. Reports of another order or attempt are dropped, but
 /// acknowledged, so that the agent stops repeating them.
@@ -56,20 +61,15 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             notes.push(format!("step {step} began"));
         }
         Event::StepEnded { step, evidence } => {
+            step_ended(node, &cut(step, NAME_MAX), evidence.clone(), keeper, notes);
+        }
+        Event::Reboot { step, state, message } => {
             let step = cut(step, NAME_MAX);
-            match accept::accept(work, uuid, &step, evidence.clone(), keeper) {
-                Ok(evidence) => {
-                    ended(work, &step, evidence.as_ref());
-                    notes.push(format!("step {step} ended well"));
-                    if work.abort {
-                        work.outcome = Some(Outcome::Failed(aborted(&step)));
-                    }
-                }
-                Err(refusal) => {
-                    let failure = accept::refused(&step, &refusal);
-                    notes.push(format!("refused: {}", sentence(&failure)));
-                    work.outcome = Some(Outcome::Failed(failure));
-                }
+            let because = cut(message, TEXT_MAX);
+            notes.push(format!("step {step} goes on after a restart: {because}"));
+            match restart(work, &step, state) {
+                Ok(()) => work.outcome = Some(Outcome::Reboot),
+                Err(failure) => refuse(work, failure, notes),
             }
         }
         Event::Attested { step, certificates } => {
@@ -78,13 +78,10 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
         }
         Event::Finished => {
             notes.push("the agent finished the order".to_owned());
-            work.outcome = Some(match accept::left_out(work).or_else(|| plan::not_said(work)) {
-                None => Outcome::Finished,
-                Some(failure) => {
-                    notes.push(format!("refused: {}", sentence(&failure)));
-                    Outcome::Failed(failure)
-                }
-            });
+            match accept::left_out(work).or_else(|| plan::not_said(work)) {
+                None => work.outcome = Some(Outcome::Finished),
+                Some(failure) => refuse(work, failure, notes),
+            }
         }
         Event::Failed(failure) => {
             let failure = within_bounds(failure);
@@ -95,12 +92,73 @@ fn apply(node: &mut Node, event: &Event, keeper: Option<&SigningKey>, notes: &mu
             work.plan = plan::kept(steps);
             notes.extend(plan::described(&work.plan));
             if let Some(failure) = plan::plugins_left_out(work, plugins) {
-                notes.push(format!("refused: {}", sentence(&failure)));
-                work.outcome = Some(Outcome::Failed(failure));
+                refuse(work, failure, notes);
             }
         }
         Event::Unknown => {}
     }
+}
+
+/// The agent's word is not taken: the order has failed.
+fn refuse(work: &mut WorkRecord, failure: Failure, notes: &mut Vec<String>) {
+    notes.push(format!("refused: {}", sentence(&failure)));
+    work.outcome = Some(Outcome::Failed(failure));
+}
+
+/// A step ended well, if its proof is believed.
+fn step_ended(
+    node: &mut Node,
+    step: &str,
+    evidence: Option<Evidence>,
+    keeper: Option<&SigningKey>,
+    notes: &mut Vec<String>,
+) {
+    let uuid = node.uuid;
+    let Some(work) = &mut node.work else { return };
+    let evidence = match accept::accept(work, uuid, step, evidence, keeper) {
+        Ok(evidence) => evidence,
+        Err(refusal) => return refuse(work, accept::refused(step, &refusal), notes),
+    };
+    if let Some(failure) = raid::nothing_built(work, step, evidence.as_ref()) {
+        return refuse(work, failure, notes);
+    }
+    ended(work, step, evidence.as_ref());
+    notes.push(format!("step {step} ended well"));
+    if work.abort {
+        work.outcome = Some(Outcome::Failed(aborted(step)));
+    }
+    raid::record(node, step, evidence.as_ref());
+}
+
+/// Keeps what a step needs to go on after a restart, within bounds: an agent that goes mad must not restart a machine for ever.
+fn restart(work: &mut WorkRecord, step: &str, state: &serde_json::Value) -> Result<(), Failure> {
+    let refuse = |message: String| Failure {
+        step: step.to_owned(),
+        message,
+        remedy: "Look at the machine and at the plugin, then order the step again.".to_owned(),
+        blame: Blame::Internal,
+    };
+    let before = work.steps.iter().filter(|known| known.step == step && known.reboot.is_some());
+    let before = before.count();
+    if before >= REBOOTS_MAX {
+        return Err(refuse(format!(
+            "it asked for restart number {}, the most is {REBOOTS_MAX}",
+            before + 1
+        )));
+    }
+    let bytes = state.to_string().len();
+    if bytes > STATE_MAX {
+        return Err(refuse(format!(
+            "it wants {bytes} bytes kept over a restart, the most is {STATE_MAX}"
+        )));
+    }
+    if work.abort {
+        return Err(aborted(step));
+    }
+    let missing = || refuse("it asked for a restart and had not begun".to_owned());
+    let record = open_record(work, step).ok_or_else(missing)?;
+    record.reboot = Some(Reboot { state: state.clone() });
+    Ok(())
 }
 
 /// A failure as it is kept.
@@ -165,7 +223,13 @@ fn ended(work: &mut WorkRecord, step: &str, evidence: Option<&Evidence>) {
 fn push(work: &mut WorkRecord, step: &str, ended: bool, evidence: Option<Evidence>) {
     if work.steps.len() < STEPS_MAX {
         let attempt = work.order.attempt;
-        work.steps.push(StepRecord { step: step.to_owned(), attempt, ended, evidence });
+        work.steps.push(StepRecord {
+            step: step.to_owned(),
+            attempt,
+            ended,
+            evidence,
+            reboot: None,
+        });
     }
 }
 
@@ -284,5 +348,52 @@ mod tests {
         let Some(Outcome::Failed(failure)) = work.outcome else { panic!("it goes on") };
         assert!(failure.message.ends_with("after the completion of step: build"), "{failure:?}");
         assert_eq!(work.steps.len(), 1, "the next step did not begin");
+    }
+
+    #[test]
+    fn a_restart_keeps_the_state_and_the_order_and_an_endless_one_ends() {
+        let mut node = cleaning_node(&Agent::new());
+        for number in 0..=u32::try_from(REBOOTS_MAX).unwrap() {
+            let again = Event::Reboot {
+                step: "flash".into(),
+                state: serde_json::json!({ "slot": number }),
+                message: "activate".into(),
+            };
+            let reports = [report(&node, 1, began("flash")), report(&node, 2, again)];
+            store(&mut node, &reports, None, &mut Vec::new());
+            let work = node.work.as_mut().unwrap();
+            let record = work.steps.last().unwrap();
+            if number < 10 {
+                assert_eq!(work.outcome, Some(Outcome::Reboot));
+                assert_eq!(record.reboot.as_ref().unwrap().state["slot"], number);
+                assert!(!record.ended && work.order.attempt == number + 1);
+            } else {
+                let Some(Outcome::Failed(failure)) = &work.outcome else { panic!("for ever") };
+                assert!(failure.message.contains("restart number 11"), "{failure:?}");
+            }
+            // As the reconciler does.
+            work.order.attempt += 1;
+            work.outcome = None;
+            work.boot.acknowledged = 0;
+        }
+    }
+
+    #[test]
+    fn a_restart_that_cannot_be_gone_on_from_fails() {
+        let again = |state| Event::Reboot { step: "flash".into(), state, message: String::new() };
+        let large = serde_json::json!("x".repeat(STATE_MAX));
+        for (begins, state, words) in [
+            (true, large, "bytes kept over a restart"),
+            (false, serde_json::json!(1), "had not begun"),
+        ] {
+            let mut node = cleaning_node(&Agent::new());
+            let start = if begins { began("flash") } else { began("other") };
+            let reports = [report(&node, 1, start), report(&node, 2, again(state))];
+            store(&mut node, &reports, None, &mut Vec::new());
+            let Some(Outcome::Failed(failure)) = node.work.unwrap().outcome else {
+                panic!("{words}")
+            };
+            assert!(failure.message.contains(words), "{failure:?}");
+        }
     }
 }

@@ -34,8 +34,19 @@ async fn record(
     field: &str,
     value: &Value,
 ) -> Result<Node, ApiError> {
+    record_for(app, ident, (kind, what, &["fake"]), field, value).await
+}
+
+/// Sets a field of a node whose interface of this `kind` is one of `classes`.
+async fn record_for(
+    app: &App,
+    ident: &str,
+    (kind, what, classes): (&str, &str, &[&str]),
+    field: &str,
+    value: &Value,
+) -> Result<Node, ApiError> {
     update(app, ident, |node| {
-        if class_of(node, kind) != Some("fake") {
+        if !class_of(node, kind).is_some_and(|class| classes.contains(&class)) {
             return Err(unsupported(node, what));
         }
         if node.provision_state.is_busy() || node.provision_state.is_waiting() {
@@ -51,7 +62,7 @@ async fn record(
     .await
 }
 
-/// `PUT …/states/raid`: 204.
+/// `PUT …/states/raid`: 204. What it asks for is built by the clean step `raid.create_configuration`, which judges it too.
 ///
 /// # Errors
 ///
@@ -70,7 +81,8 @@ pub async fn raid(
             "target_raid_config must be an object with a list 'logical_disks' of objects, or empty.".into(),
         ));
     }
-    record(&app, &ident, ("raid", "raid"), "target_raid_config", &body).await?;
+    let classes = ("raid", "raid", &["fake", "agent"][..]);
+    record_for(&app, &ident, classes, "target_raid_config", &body).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,12 +1,13 @@
 //! Makes orders from what a node says. Pure.
 
 use ironwright_api::{
-    Automated, Clean, CleanStep, Deploy, EraseSettings, Image, Order, PluginBundle, ReadbackMode,
-    Service, Work,
+    Automated, Clean, CleanStep, Deploy, EraseSettings, Image, NodeRaid, Order, PluginBundle,
+    ReadbackMode, Service, Work,
 };
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::interfaces::class_of;
 use super::{Node, validate};
 use crate::settings::CleanSettings;
 
@@ -61,7 +62,9 @@ pub fn automated_clean(node: &Node, settings: &CleanSettings, plugins: Vec<Plugi
         step: "erase_devices_metadata".to_owned(),
         args: Value::Null,
     };
-    let automated = Some(Automated { priorities: settings.priorities() });
+    let mut automated = Automated { priorities: settings.priorities(), ..Automated::default() };
+    rebuild_arrays(node, &mut automated);
+    let automated = Some(automated);
     let erase = erase(node, settings);
     Work::Clean(Clean { steps: vec![metadata], automated, erase, plugins })
 }
@@ -92,6 +95,39 @@ pub fn service(
         plugins: plugins.to_vec(),
     };
     move |steps| Work::Service(Service { steps, ..all.clone() })
+}
+
+/// The step that builds arrays.
+const BUILD: &str = "raid.create_configuration";
+
+/// Erasing disks erases the arrays on them: those that a node has by its record are built anew afterwards, unless the operator
+/// gave that step a priority.
+fn rebuild_arrays(node: &Node, automated: &mut Automated) {
+    let has_arrays = raid(node).is_some_and(|raid| {
+        let disks = raid.config.get("logical_disks").and_then(Value::as_array);
+        !raid.target.is_null() && disks.is_some_and(|disks| !disks.is_empty())
+    });
+    if has_arrays {
+        automated.priorities.entry(BUILD.to_owned()).or_insert(1);
+    }
+    if automated.priorities.get(BUILD).is_some_and(|priority| *priority > 0) {
+        automated.args.insert(BUILD.to_owned(), serde_json::json!({"delete_existing": true}));
+    }
+}
+
+/// What the node's record says of its arrays, where an agent builds them.
+#[must_use]
+pub fn raid(node: &Node) -> Option<NodeRaid> {
+    let of = |field: &str| {
+        let value = node
+            .other
+            .get(field)
+            .filter(|value| value.as_object().is_some_and(|value| !value.is_empty()));
+        value.cloned().unwrap_or(Value::Null)
+    };
+    let raid = NodeRaid { target: of("target_raid_config"), config: of("raid_config") };
+    let is_ours = class_of(node, "raid") == Some("agent");
+    (is_ours && raid != NodeRaid::default()).then_some(raid)
 }
 
 /// How disks are erased. What `skip_block_devices` says is handed on as it is: an entry that is no hint must fail at the
@@ -143,7 +179,7 @@ pub fn inspect() -> Order {
 /// A new order.
 #[must_use]
 pub fn order(work: Work) -> Order {
-    Order { order_id: Uuid::now_v7(), attempt: 1, work, steps: Vec::new() }
+    Order { order_id: Uuid::now_v7(), attempt: 1, work, steps: Vec::new(), raid: None }
 }
 
 fn readback(node: &Node) -> Result<ReadbackMode, OrderError> {
@@ -236,5 +272,33 @@ mod tests {
         }
         let handed_on = cleaned(&json!({"skip_block_devices": "sda"}), &CleanSettings::default());
         assert_eq!(handed_on.erase.skip, [json!("sda")]);
+    }
+
+    #[test]
+    fn arrays_that_the_node_has_are_built_anew_after_the_erase() {
+        let arrays = json!({"logical_disks": [{"raid_level": "1"}]});
+        for (interface, target, config, expected) in [
+            ("agent", &arrays, &arrays, Some(1)),
+            ("agent", &arrays, &json!({}), None),
+            ("agent", &json!({}), &arrays, None),
+            ("no-raid", &arrays, &arrays, None),
+        ] {
+            let mut node = node_with(json!({}));
+            node.other.insert("raid_interface".into(), json!(interface));
+            node.other.insert("target_raid_config".into(), target.clone());
+            node.other.insert("raid_config".into(), config.clone());
+            let Work::Clean(clean) = automated_clean(&node, &CleanSettings::default(), Vec::new())
+            else {
+                panic!("not a clean")
+            };
+            let automated = clean.automated.unwrap();
+            assert_eq!(
+                automated.priorities.get(BUILD).copied(),
+                expected,
+                "{interface} {target} {config}"
+            );
+            assert_eq!(automated.args.contains_key(BUILD), expected.is_some());
+            assert_eq!(raid(&node).is_some(), interface == "agent");
+        }
     }
 }

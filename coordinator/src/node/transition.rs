@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::lifecycle::{self, Effect, Event, Refused, Target, Verb};
 use super::order::{self, OrderError};
 use super::program::{self, Part};
-use super::{Boot, Node, Object, Phase, ProvisionState, WorkRecord, pretend};
+use super::{Boot, Node, Object, Outcome, Phase, ProvisionState, WorkRecord, pretend};
 use crate::plugins::Plugins;
 use crate::settings::CleanSettings;
 
@@ -147,6 +147,7 @@ fn perform(node: &mut Node, effect: Effect, asked: &Asked<'_>) {
         Effect::BootRamdisk => {
             if let Some(work) = &mut node.work {
                 work.order.attempt += 1;
+                work.restarts += u32::from(work.outcome == Some(Outcome::Reboot));
                 work.boot = Boot::default();
                 work.outcome = None;
             }

@@ -39,6 +39,9 @@ pub struct WorkRecord {
     /// The agent's final report; none: not yet received.
     #[serde(default)]
     pub outcome: Option<Outcome>,
+    /// Restarts that steps asked for: boots that were not lost.
+    #[serde(default)]
+    pub restarts: u32,
     /// The parts that come after the order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub later: Vec<Part>,
@@ -58,6 +61,8 @@ pub enum Outcome {
     Finished,
     /// It ended badly.
     Failed(ironwright_api::Failure),
+    /// It has not ended: a step goes on after a restart of the machine.
+    Reboot,
 }
 
 /// The phases of work, driven by the reconciler. Each is idempotent: after a restart it is begun again.
@@ -125,6 +130,7 @@ impl WorkRecord {
             boot: Boot::default(),
             progress: None,
             outcome: None,
+            restarts: 0,
             later: Vec::new(),
             done: Vec::new(),
             without_ramdisk: false,

@@ -1,6 +1,13 @@
 //! The small archive that puts the trusted keys into a ramdisk: cpio in the "newc" form (kernel,
-//! Documentation/driver-api/early-userspace/buffer-format.rst), loaded as a further initrd.
+//! Documentation/driver-api/early-userspace/buffer-format.rst), packed with gzip, loaded as a further initrd.
+//!
+//! Packed, because a plain archive counts only at a multiple of four bytes, and UEFI puts one initrd right behind the other, whatever
+//! its length; a packed one is found anywhere.
 
+use std::io::Write as _;
+
+use flate2::write::GzEncoder;
+use flate2::{Compression, GzBuilder};
 use ironwright_api::PLUGIN_KEYS_DIR;
 
 use super::key::TrustedKeys;
@@ -10,8 +17,17 @@ const FOLDER: u32 = 0o040_755;
 const FILE: u32 = 0o100_644;
 
 /// The archive with these keys; the same keys are the same bytes.
-#[must_use]
-pub fn cpio(keys: &TrustedKeys) -> Vec<u8> {
+///
+/// # Errors
+///
+/// None that memory can have.
+pub fn archive(keys: &TrustedKeys) -> std::io::Result<Vec<u8>> {
+    let mut packed: GzEncoder<Vec<u8>> = GzBuilder::new().write(Vec::new(), Compression::best());
+    packed.write_all(&cpio(keys))?;
+    packed.finish()
+}
+
+fn cpio(keys: &TrustedKeys) -> Vec<u8> {
     let mut out = Vec::new();
     let folder = PLUGIN_KEYS_DIR.trim_start_matches('/');
     let ends = folder.match_indices('/').map(|(at, _)| at).chain([folder.len()]);

@@ -41,6 +41,8 @@ pub(super) enum Todo {
     AgentDone,
     /// The agent failed.
     AgentFailed(Failure),
+    /// A step goes on after a restart.
+    Restart,
     /// Boot device to disk and power cycle, or power off.
     Finish,
     /// Power off and forget the work.
@@ -90,6 +92,7 @@ pub(super) fn decide(
                 Some(Outcome::Finished) if !work.later.is_empty() => Todo::PartDone,
                 Some(Outcome::Finished) => Todo::AgentDone,
                 Some(Outcome::Failed(failure)) => Todo::AgentFailed(failure.clone()),
+                Some(Outcome::Reboot) => Todo::Restart,
                 None if work.is_awake_for_nothing() && !work.abort => {
                     if work.later.is_empty() {
                         Todo::AgentDone

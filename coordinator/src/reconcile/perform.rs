@@ -42,6 +42,7 @@ pub(super) async fn perform(app: &App, node: &Node, todo: Todo) -> Result<(), St
         Todo::LastPart => between::last_part(app, node, &mark).await,
         Todo::AgentDone => happened(app, &mark, Event::AgentDone, None).await,
         Todo::AgentFailed(failure) => fail(app, &mark, reports::sentence(&failure)).await,
+        Todo::Restart => happened(app, &mark, Event::BootAgain, None).await,
         Todo::Finish => finish(app, node, &mark).await,
         Todo::Abandon => abandon(app, node, &mark).await,
         Todo::Pretend => play::pretend(app, node, &mark).await,
@@ -287,7 +288,9 @@ async fn late(app: &App, node: &Node, mark: &Mark, waiting: Waiting) -> Result<(
         Err(error) => Err(error),
     };
     let reason = wording::late(node, waiting, &power);
-    let again = waiting.what != For::Progress && attempt(node) < app.settings.boot.attempts;
+    let restarts = node.work.as_ref().map_or(0, |work| work.restarts);
+    let lost = attempt(node).saturating_sub(restarts);
+    let again = waiting.what != For::Progress && lost < app.settings.boot.attempts;
     let timeout = wording::timeout(node, &reason);
     let mut still = false;
     let settled = settle(app, mark, |node| {

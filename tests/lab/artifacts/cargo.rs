@@ -14,6 +14,14 @@ pub(super) fn agent() -> Result<PathBuf, ArtifactError> {
     executable("ironwright-agent", &program.run()?)
 }
 
+/// A plugin of ours in Rust: static, optimised.
+pub(super) fn plugin(name: &str) -> Result<PathBuf, ArtifactError> {
+    let program = build(name)
+        .args(["--release", "--target", "x86_64-unknown-linux-gnu"])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    executable(name, &program.run()?)
+}
+
 /// An example of the agent, for `cargo lab bench`.
 pub(super) fn agent_example(name: &'static str) -> Result<PathBuf, ArtifactError> {
     let program = build("ironwright-agent").args(["--release", "--example", name]);
@@ -48,13 +56,13 @@ fn build(package: &str) -> Program {
 }
 
 /// The program called `name` in cargo's report, one JSON object a line.
-fn executable(name: &'static str, report: &str) -> Result<PathBuf, ArtifactError> {
+fn executable(name: &str, report: &str) -> Result<PathBuf, ArtifactError> {
     let messages = report.lines().filter_map(|line| serde_json::from_str(line).ok());
     messages
         .filter(|message: &serde_json::Value| message["target"]["name"] == name)
         .filter_map(|message| message["executable"].as_str().map(PathBuf::from))
         .next_back()
-        .ok_or(ArtifactError::NoProgram(name))
+        .ok_or_else(|| ArtifactError::NoProgram(name.to_owned()))
 }
 
 #[cfg(test)]

@@ -161,7 +161,7 @@ mod tests {
         let store = Store::below(cache.path(), "thing");
         let failed = store.get(key("a"), |partial| {
             fs::write(partial.join("half"), "x").unwrap();
-            Err(ArtifactError::NoProgram("x"))
+            Err(ArtifactError::NoProgram("x".to_owned()))
         });
         assert!(failed.is_err());
         let folder = store.get(key("a"), |_| Ok(())).unwrap();

@@ -70,6 +70,9 @@ pub(super) fn arguments(
     }
     args.network(spec, net_first);
     for (index, disk) in spec.disks.iter().enumerate() {
+        if dir.join(pulled(index)).exists() {
+            continue;
+        }
         let fault = faults.get(index).copied().flatten();
         args.disk(index, disk, &path(&format!("disk{index}.img")), fault);
     }
@@ -77,6 +80,11 @@ pub(super) fn arguments(
     args.in_band_bmc(spec.kcs_port);
     args.0.extend(spec.hardware.iter().cloned());
     args.0
+}
+
+/// The file that says that disk `index` was pulled out.
+pub(super) fn pulled(index: usize) -> String {
+    format!("disk{index}.pulled")
 }
 
 #[derive(Default)]

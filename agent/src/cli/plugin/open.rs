@@ -66,12 +66,15 @@ impl Opened {
                 "name a disk that is there and that devices of the manifest declares",
             )
         };
-        let devices = match supervisor::in_ramdisk() && disks.is_empty() {
-            true => device::declared(folder.manifest()),
+        let all = supervisor::in_ramdisk() && disks.is_empty();
+        let devices = match all {
+            true => device::declared(folder.manifest(), &[]),
             false => device::named(folder.manifest(), disks).map_err(wrong)?,
         };
         let confinement = confinement(&scratch, signer.is_some())?;
-        Ok(Self { plugin: Plugin { folder, confinement, devices }, signer, _scratch: scratch })
+        let live = all.then(Vec::new);
+        let plugin = Plugin { folder, confinement, devices, live };
+        Ok(Self { plugin, signer, _scratch: scratch })
     }
 }
 

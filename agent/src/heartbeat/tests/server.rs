@@ -37,6 +37,7 @@ impl Words {
             Event::StepStarted { step } => format!("start {step}"),
             Event::StepEnded { step, .. } => format!("end {step}"),
             Event::Attested { step, .. } => format!("attest {step}"),
+            Event::Reboot { step, .. } => format!("restart in {step}"),
             Event::Finished => "finished".to_owned(),
             Event::Failed(_) => "failed".to_owned(),
             Event::Unknown => "unknown".to_owned(),

@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-use super::{ENTRY_BYTES, Gpt, HEADER_BYTES, MAX_ENTRY_BYTES, NAME, TYPE_ESP, malformed};
+use super::{
+    ENTRY_BYTES, Gpt, HEADER_BYTES, MAX_ENTRY_BYTES, NAME, TYPE_BIOS, TYPE_ESP, malformed,
+};
 use crate::layout::bytes::{array, put, u32_at, u64_at};
 use crate::layout::{LayoutError, Partition, Range, Request, check_overlap};
 
@@ -90,6 +92,7 @@ fn partitions(
             range: Range { offset: start, bytes: end - start },
             name: name(entry),
             esp: kind == TYPE_ESP,
+            bios: kind == TYPE_BIOS,
             guid: Some(Uuid::from_bytes_le(array(entry, 16).unwrap_or_default())),
         });
     }

@@ -28,6 +28,8 @@ pub enum Access {
     Read,
     /// Reading and writing; refused while anyone else holds the disk.
     Write,
+    /// Reading and writing beside whoever holds a partition of it: for what is outside of that partition.
+    WriteBeside,
 }
 
 /// How ranges are made zero, best first; what the device lacks is not tried again.
@@ -69,7 +71,7 @@ impl RealDisk {
 
     fn open_io(path: &Path, access: Access) -> io::Result<Self> {
         let file_type = std::fs::metadata(path)?.file_type();
-        let (is_device, write) = (file_type.is_block_device(), access == Access::Write);
+        let (is_device, write) = (file_type.is_block_device(), access != Access::Read);
         if !is_device && !file_type.is_file() {
             return Err(io::Error::other("neither a block device nor a regular file"));
         }
@@ -77,7 +79,8 @@ impl RealDisk {
             return Err(io::Error::other(format!("in use: mounted on {}", mount.display())));
         }
         // O_EXCL without O_CREAT on a block device: the kernel refuses (EBUSY) while it or a partition of it is held.
-        let exclusive = if is_device && write { nix::libc::O_EXCL } else { 0 };
+        let alone = access == Access::Write;
+        let exclusive = if is_device && alone { nix::libc::O_EXCL } else { 0 };
         let open = |flags: i32| {
             OpenOptions::new()
                 .read(true)

@@ -171,6 +171,7 @@ pub(in crate::agent) fn certificates(
         }
         Event::Planned { .. }
         | Event::StepStarted { .. }
+        | Event::Reboot { .. }
         | Event::Finished
         | Event::Failed(_)
         | Event::Unknown => Vec::new(),
@@ -292,7 +293,7 @@ mod tests {
     fn an_agent_that_leaves_the_erase_out_has_not_cleaned() {
         let automated = |priority: Option<u32>| {
             let priorities = priority.map(|priority| ("deploy.erase_devices".into(), priority));
-            Some(Automated { priorities: priorities.into_iter().collect() })
+            Some(Automated { priorities: priorities.into_iter().collect(), ..Automated::default() })
         };
         for (automated, fails) in [
             (automated(None), true),

@@ -106,6 +106,7 @@ mod tests {
         };
         let automated = automated.then(|| Automated {
             priorities: [("deploy.erase_devices".into(), 0)].into_iter().collect(),
+            ..Automated::default()
         });
         let clean = Clean { automated, plugins: vec![plugin], ..Clean::default() };
         node.work.as_mut().unwrap().order.work = Work::Clean(clean);

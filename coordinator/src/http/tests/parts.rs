@@ -119,6 +119,11 @@ async fn a_fake_interface_records_what_it_is_told() {
         let answer = client.send("PUT", &format!("/v1/nodes/n/{path}"), body).await;
         assert_eq!(answer.status, status, "{path} {}", answer.text);
     }
+    let in_band = json!({"name": "r", "driver": "ipmi", "raid_interface": "agent"});
+    client.node(in_band).await;
+    assert_eq!(client.send("PUT", "/v1/nodes/r/states/raid", raid.clone()).await.status, 204);
+    let states = client.get("/v1/nodes/r/states").await.json();
+    assert_eq!(states["target_raid_config"], raid);
     let states = client.get("/v1/nodes/n/states").await.json();
     assert_eq!(
         (
