@@ -56,6 +56,14 @@ impl std::fmt::Display for Entry {
     }
 }
 
+/// Whether a firmware would find something to start on the EFI system partition `esp` of `disk`.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn has_loader(disk: &dyn BlockDevice, esp: &Partition) -> Result<(), String> {
+    loader::find(disk, esp).map(drop)
+}
+
 /// Decides on a boot entry for the committed `layout` on `disk`. `root` is the folder above `sys` (`/` in the ramdisk).
 #[must_use]
 pub fn plan(root: &Path, disk: &dyn BlockDevice, layout: &Layout) -> Plan {

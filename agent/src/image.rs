@@ -30,6 +30,7 @@ pub(crate) use digest::is_address;
 pub use error::ImageError;
 pub use http::{BadAuthorization, Http};
 pub use source::SourceError;
+pub(crate) use source::public_url;
 
 use crate::sys::disk::BlockDevice;
 use tuning::Tuning;

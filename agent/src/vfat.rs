@@ -79,6 +79,14 @@ impl Format<'_> {
     }
 }
 
+/// FAT's names differ by more than case, and end in neither a dot nor a space.
+fn are_distinct(entries: &[Entry]) -> bool {
+    let mut names: Vec<String> = entries.iter().map(|entry| entry.name.to_lowercase()).collect();
+    let ends_well = names.iter().all(|name| !name.ends_with(['.', ' ']));
+    names.sort();
+    ends_well && names.windows(2).all(|pair| pair[0] != pair[1])
+}
+
 /// A file system being filled: clusters are taken one after the other.
 struct Volume<'a> {
     format: Format<'a>,
@@ -146,6 +154,9 @@ impl<'a> Volume<'a> {
     /// Stores entries of the directory at cluster `parent` (the root is 0); the directory's slots for them.
     fn entries(&mut self, entries: &[Entry], parent: u16) -> Option<Vec<[u8; ENTRY_BYTES]>> {
         let mut slots = Vec::new();
+        if !are_distinct(entries) {
+            return None;
+        }
         for (index, Entry { name, content }) in entries.iter().enumerate() {
             let (first, length) = match content {
                 Content::File(bytes) => {

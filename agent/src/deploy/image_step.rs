@@ -16,7 +16,8 @@ use crate::order::Machine;
 pub fn sentences(args: &Value) -> Result<Vec<String>, Failure> {
     let deploy = image_info::deploy(args).map_err(|problems| refused(&problems))?;
     let url = deploy.image.urls.first().map(String::as_str).unwrap_or_default();
-    let url = url.split(['?', '#']).next().unwrap_or_default();
+    // Reports and logs show it: no user, no password, no signature.
+    let url = crate::image::public_url(url);
     let drive = if deploy.configdrive.is_null() { "no config drive" } else { "a config drive" };
     Ok(vec![format!("{url} to the root disk, with {drive}, the partition table last")])
 }
@@ -60,5 +61,23 @@ fn refused(problems: &[String]) -> Failure {
         message: format!("nothing was changed: {}", problems.join("; ")),
         remedy: "correct the node's instance_info".to_owned(),
         blame: Blame::Order,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_the_image_has_no_password_and_no_signature() {
+        let digest = "0".repeat(64);
+        let args = json!({"image_info": {
+            "urls": ["https://alice:hunter2@images.example/i.raw?sig=5ecret#x"],
+            "os_hash_algo": "sha256", "os_hash_value": digest,
+        }});
+        let said = sentences(&args).unwrap().join(" ");
+        assert!(said.starts_with("https://images.example/i.raw to the root disk"), "{said}");
     }
 }

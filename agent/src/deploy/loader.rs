@@ -38,6 +38,12 @@ pub(super) enum LoaderError {
     /// There is none.
     #[error("the partition image has no EFI loader (*.efi) below /boot/efi")]
     None,
+    /// There is one, and no firmware would find it.
+    #[error("no firmware would start what /boot/efi of the partition image holds: {why}")]
+    Unusable {
+        /// Why.
+        why: String,
+    },
     /// There is too much of it.
     #[error(
         "/boot/efi of the partition image holds more than {MAX_ENTRIES} files, {MAX_BYTES} bytes or {MAX_DEPTH} folders in one another"

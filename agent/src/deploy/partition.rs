@@ -9,10 +9,11 @@ use ironwright_api::{Blame, Failure, PartitionImage};
 
 use super::loader::{self, LoaderError};
 use super::perform::{UNBOOTABLE, disk_failure};
+use crate::boot;
 use crate::configdrive::{self, ConfigDrive};
 use crate::layout::{self, CONFIG_BYTES, Layout, LayoutError, MIB, Purpose, Range, Wanted};
 use crate::report::chain;
-use crate::sys::disk::{BlockDevice, DiskError, Slice};
+use crate::sys::disk::{BlockDevice, Slice, first_non_zero};
 use crate::vfat::Format;
 
 /// Length of the EFI system partition, MiB (Ironic's `efi_system_partition_size`).
@@ -64,11 +65,50 @@ pub(super) fn scheme(
     Ok(Scheme { esp, swap: place(Purpose::Swap), root, layout })
 }
 
-/// Takes away what made the disk bootable: its first and its last MiB.
-pub(super) fn clear(disk: &dyn BlockDevice) -> Result<(), DiskError> {
-    disk.zero(0, MIB)?;
-    disk.zero(disk.bytes() - MIB, MIB)?;
-    disk.flush()
+/// Takes away what made the disk bootable, its first and its last MiB, and looks whether it is gone.
+///
+/// # Errors
+/// The [`Failure`] to report, which does not promise what the disk holds now.
+pub(super) fn clear(disk: &dyn BlockDevice) -> Result<(), Failure> {
+    let ends = [0, disk.bytes().saturating_sub(MIB)];
+    let zero = |at| disk.zero(at, MIB);
+    let cleared = ends.into_iter().try_for_each(zero).and_then(|()| disk.flush());
+    cleared.map_err(|error| kept(&chain(&error)))?;
+    for at in ends {
+        let mut found = vec![0xFF; usize::try_from(MIB).unwrap_or(0)];
+        disk.read_at(at, &mut found).map_err(|error| kept(&chain(&error)))?;
+        if let Some((place, _)) = first_non_zero(&found) {
+            return Err(kept(&format!(
+                "byte {} is not zero after it was zeroed",
+                at + place as u64
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn kept(why: &str) -> Failure {
+    Failure {
+        step: String::new(),
+        message: format!("{why}; the disk's old partition table may still be there"),
+        remedy: "check the disk, its cable and controller, and replace what is broken".to_owned(),
+        blame: Blame::Hardware,
+    }
+}
+
+/// A failure before anything was changed.
+pub(super) fn untouched(error: &LayoutError) -> Failure {
+    Failure {
+        step: String::new(),
+        message: format!("nothing was changed: {error}"),
+        remedy: "choose a smaller root_gb or swap_mb, or a larger disk".to_owned(),
+        blame: Blame::Order,
+    }
+}
+
+/// A failure of the image after [`clear`]: its own words speak of its partition only.
+pub(super) fn cleared(failure: Failure) -> Failure {
+    Failure { message: format!("{}; {UNBOOTABLE}", failure.message), ..failure }
 }
 
 /// Makes the partitions around the written image, each flushed and read back.
@@ -89,6 +129,9 @@ pub(super) fn fill(disk: &Arc<dyn BlockDevice>, scheme: &Scheme) -> Result<(), F
         return Err(no_loader(&LoaderError::TooMuch));
     };
     put(disk.as_ref(), scheme.esp, bytes, "vfat")?;
+    let esp = scheme.layout.entries.iter().find(|entry| entry.esp);
+    let found = esp.map_or(Ok(()), |esp| boot::has_loader(disk.as_ref(), esp));
+    found.map_err(|why| no_loader(&LoaderError::Unusable { why }))?;
     if let Some(swap) = scheme.swap {
         put(disk.as_ref(), swap, swap_header(swap.bytes, uuid::Uuid::new_v4()), "swap")?;
     }

@@ -162,12 +162,13 @@ impl Performer {
         drive_bytes: Option<u64>,
     ) -> Result<(Written, Layout), Failure> {
         let scheme = partition::scheme(image, disk.bytes(), disk.sector_bytes(), drive_bytes)
-            .map_err(|error| disk_failure(&error))?;
+            .map_err(|error| partition::untouched(&error))?;
+        // Before anything of the disk is taken away: the image is there, and is one.
+        image::probe(&self.request, &self.http).await.map_err(|error| image_failure(&error))?;
         let clearing = disk.clone();
-        blocking(move || partition::clear(clearing.as_ref()).map_err(|error| disk_failure(&error)))
-            .await?;
+        blocking(move || partition::clear(clearing.as_ref())).await?;
         let root = Arc::new(Slice::new(disk.clone(), scheme.root));
-        let outcome = self.image_to(root).await?;
+        let outcome = self.image_to(root).await.map_err(partition::cleared)?;
         let disk = disk.clone();
         let layout =
             blocking(move || partition::fill(&disk, &scheme).map(|()| scheme.layout)).await?;

@@ -400,7 +400,7 @@ fn is_http(url: &str) -> bool {
 
 /// A URL fit for logs and results: no user, no password, no query (signatures live there). What is no URL is not shown: it may be
 /// one with a password and a slip of the pen.
-pub(super) fn public_url(url: &str) -> String {
+pub(crate) fn public_url(url: &str) -> String {
     let parsed = url::Url::parse(url).ok().filter(url::Url::has_host);
     let Some(mut parsed) = parsed else {
         return format!("the text of {} characters that was given", url.chars().count());

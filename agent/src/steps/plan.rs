@@ -93,6 +93,7 @@ pub fn by_name(phase: Phase, asked: &[CleanStep], catalogue: &[Job]) -> (Vec<Job
     if asked.is_empty() {
         problems.push(format!("the {} order has no steps", phase.name()));
     }
+    problems.extend(twice(&steps));
     (steps, problems)
 }
 
@@ -119,13 +120,19 @@ fn among(asked: &[DeployStep], catalogue: &[Job]) -> (Vec<Job>, Vec<String>) {
         }
     }
     steps.sort_by_key(|step| std::cmp::Reverse(step.priority()));
-    for (position, step) in steps.iter().enumerate() {
-        // Starts and ends are reported by the step's name alone.
-        if steps.iter().take(position).any(|other| other.name() == step.name()) {
-            problems.push(format!("the extra deploy step {} is there twice", step.key()));
-        }
-    }
+    problems.extend(twice(&steps));
     (steps, problems)
+}
+
+/// Starts and ends are reported by a step's name alone: after a restart nobody could tell which of two had ended.
+fn twice(steps: &[Job]) -> impl Iterator<Item = String> {
+    let repeated = |(position, step): (usize, &Job)| {
+        let before = steps.iter().take(position).any(|other| other.name() == step.name());
+        before.then(|| {
+            format!("the step {} is there twice: order it once more afterwards", step.key())
+        })
+    };
+    steps.iter().enumerate().filter_map(repeated)
 }
 
 /// Whether `job` comes before the image of a deploy.

@@ -147,9 +147,26 @@ fn extra_deploy_steps_stand_around_the_image_and_what_cannot_be_is_named() {
         "write_image is what every deploy does once",
         "raid.build has priority 0",
         "raid.build has priority 80, at which",
-        "bios.tune is there twice",
+        "bios.tune is there twice: order it once more",
         "no deploy step deploy.erase_devices",
     ] {
         assert!(failure.message.contains(part), "{part}: {}", failure.message);
     }
+}
+
+#[test]
+fn a_step_named_twice_is_refused_because_a_restart_could_not_tell_which_of_them_ended() {
+    let step = |name: &str| CleanStep {
+        interface: "deploy".to_owned(),
+        step: name.to_owned(),
+        args: json!(null),
+    };
+    let named =
+        [step("erase_devices_metadata"), step("erase_devices"), step("erase_devices_metadata")];
+    let catalogue = catalogue(Phase::Clean, &[]).unwrap();
+    let failure = plan(Phase::Clean, Choice::Named(&named), &catalogue).unwrap_err();
+    assert!(
+        failure.message.contains("deploy.erase_devices_metadata is there twice"),
+        "{failure:?}"
+    );
 }

@@ -58,6 +58,8 @@ fn what_fat_cannot_hold_is_refused() {
     for name in ["", "a/b", "a\\b", "nul\0", &"x".repeat(256)] {
         assert!(ESP.make(&[file(name, b"")]).is_none(), "{name:?}");
     }
+    assert!(ESP.make(&[file("efi", b""), file("EFI", b"")]).is_none(), "one name in two cases");
+    assert!(ESP.make(&[file("efi.", b"")]).is_none() && ESP.make(&[file("efi ", b"")]).is_none());
     let root: Vec<Entry> = (0..300).map(|n| file(&format!("file {n}"), b"")).collect();
     assert!(ESP.make(&root).is_none(), "the root directory has 512 slots");
     assert!(ESP.make(&[folder("root", root)]).is_some());

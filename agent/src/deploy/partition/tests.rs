@@ -84,7 +84,12 @@ fn the_images_own_loader_is_on_the_esp_and_the_table_is_left_to_the_commit() {
 #[test]
 fn an_image_without_a_loader_or_of_another_file_system_is_refused_with_what_to_do() {
     let Some(bare) = ext4(&[("etc/fstab", b"x"), ("boot/efi/readme.txt", b"x")]) else { return };
-    for (image, words) in [(bare, "no EFI loader"), (vec![0x11; 1 << 20], "no ext4")] {
+    let Some(vendors) = ext4(&[("boot/efi/EFI/debian/grubx64.efi", b"x")]) else { return };
+    for (image, words) in [
+        (bare, "no EFI loader"),
+        (vendors, "no firmware would start"),
+        (vec![0x11; 1 << 20], "no ext4"),
+    ] {
         let (_file, disk) = disk(1 << 30);
         let scheme = scheme(&IMAGE, disk.bytes(), 512, None).unwrap();
         Slice::new(disk.clone(), scheme.root).write_at(0, &image).unwrap();
