@@ -55,11 +55,7 @@ enum Done {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            // Nothing to be done where even this cannot be printed.
-            error.print().ok();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) => return refuse(&error),
     };
     let tail = LogTail::default();
     let result = match cli.command {
@@ -91,6 +87,15 @@ pub fn main() -> ExitCode {
         }
     };
     output::exit(result)
+}
+
+/// A command line that is not understood, or asks for help. Nothing can be done where even this cannot be printed.
+fn refuse(error: &clap::Error) -> ExitCode {
+    if error.use_stderr() && std::env::args_os().any(|word| word == "--json") {
+        return output::exit(output::end(Err(Trouble::command_line(error)), true));
+    }
+    error.print().ok();
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn inventory() -> Result<Done, Trouble> {
@@ -196,6 +201,15 @@ mod tests {
             let parsed = Cli::try_parse_from(std::iter::once(&"ironwright-agent").chain(&words));
             assert_eq!(parsed.err().map(|error| error.exit_code()), expected, "{words:?}");
         }
+    }
+
+    #[test]
+    fn a_command_line_that_is_not_understood_has_a_message_and_a_remedy() {
+        let words = ["ironwright-agent", "erase", "--disk", "/d", "--everything", "--json"];
+        let trouble = Trouble::command_line(&Cli::try_parse_from(words).unwrap_err());
+        assert_eq!(trouble.message, "unexpected argument '--everything' found");
+        assert!(trouble.remedy.contains("Usage: ironwright-agent erase"), "{}", trouble.remedy);
+        assert_eq!(trouble.code, 2);
     }
 
     #[test]

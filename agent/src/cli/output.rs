@@ -41,6 +41,15 @@ impl Trouble {
         self
     }
 
+    /// Of a command line: the first line says what is wrong, the rest what would be right.
+    pub(super) fn command_line(error: &clap::Error) -> Self {
+        let text = error.to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let (message, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+        let (message, remedy) = (message.trim().to_owned(), rest.trim().to_owned());
+        Self { message, remedy, code: 2, blame: Blame::Order, more: Vec::new(), said: false }
+    }
+
     pub(super) fn usage(error: &dyn std::error::Error) -> Self {
         Self { code: 2, blame: Blame::Order, ..Self::new(error, "") }
     }

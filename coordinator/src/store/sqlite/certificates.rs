@@ -1,5 +1,6 @@
 //! Certificates in SQLite.
 
+use serde_json::json;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use uuid::Uuid;
 
@@ -11,19 +12,17 @@ pub(super) async fn keep(
     to: &mut SqliteConnection,
     certificates: &[Kept],
 ) -> Result<(), StoreError> {
-    let attempt = "keep a certificate";
-    for kept in certificates {
-        let sql = "INSERT INTO certificate (id, node_uuid, document) VALUES (?, ?, ?)
-                   ON CONFLICT (id) DO NOTHING";
-        sqlx::query(sql)
-            .bind(kept.id.to_string())
-            .bind(kept.signed.certificate.node_uuid.to_string())
-            .bind(to_text(kept)?)
-            .execute(&mut *to)
-            .await
-            .map_err(failed(attempt))?;
-    }
-    Ok(())
+    let row = |kept: &Kept| {
+        let node = kept.signed.certificate.node_uuid;
+        Ok(json!([kept.id.to_string(), node.to_string(), to_text(kept)?]))
+    };
+    let rows = certificates.iter().map(row).collect::<Result<Vec<_>, StoreError>>()?;
+    // One statement, so that all are kept or none: the transaction around it may hold other people's writes.
+    let sql = "INSERT INTO certificate (id, node_uuid, document)
+               SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?) WHERE true
+               ON CONFLICT (id) DO NOTHING";
+    let done = sqlx::query(sql).bind(to_text(&rows)?).execute(to).await;
+    done.map(drop).map_err(failed("keep a certificate"))
 }
 
 pub(super) async fn list(

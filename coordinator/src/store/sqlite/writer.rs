@@ -60,7 +60,8 @@ impl Writer {
         Self { jobs, posted: Arc::default() }
     }
 
-    /// Writes; returns when it is on the disk.
+    /// Writes; returns when it is on the disk. A job is **one statement**: what fails in it undoes itself alone, and leaves the
+    /// rest of the shared transaction as it is.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         job: impl for<'c> FnOnce(&'c mut SqliteConnection) -> Writing<'c, T> + Send + 'static,
@@ -156,7 +157,7 @@ async fn gather(first: Job, queue: &mut mpsc::Receiver<Job>) -> (Vec<Run>, Optio
     (batch, None)
 }
 
-/// One transaction for all, or none where one write is one statement's own.
+/// One transaction for all; a write that is alone is a statement with a transaction of its own.
 async fn write_all(connection: &mut SqliteConnection, batch: Vec<Run>) {
     let together = batch.len() > 1;
     if together && let Err(error) = connection.execute("BEGIN IMMEDIATE").await {
