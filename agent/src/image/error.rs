@@ -30,6 +30,14 @@ pub enum ImageError {
         /// Capacity of the disk, bytes.
         disk_bytes: u64,
     },
+    /// A file whose length the server does not say has no end in sight.
+    #[error("the file does not end: {bytes} bytes have come, for a disk of {disk_bytes}")]
+    Endless {
+        /// Bytes received.
+        bytes: u64,
+        /// Capacity of the disk, bytes.
+        disk_bytes: u64,
+    },
     /// What was compressed is no raw image.
     #[error("the {packed} image holds {detected}, only raw images are unpacked on the way")]
     Inside {
@@ -175,6 +183,7 @@ impl ImageError {
             | Self::Format(_)
             | Self::Inflate { .. }
             | Self::Grows { .. }
+            | Self::Endless { .. }
             | Self::Inside { .. }
             | Self::Unpack { .. }
             | Self::OutOfOrder { .. } => Blame::Order,
@@ -195,6 +204,9 @@ impl ImageError {
         match self {
             Self::NoUrl => "name the image's URL in the order".into(),
             Self::TooLarge { .. } | Self::Grows { .. } => "choose a larger disk or shrink the image".into(),
+            Self::Endless { .. } => {
+                "serve the file with its length (Content-Length), and check that the URL leads to a file".into()
+            }
             Self::Empty => "check how the image was built".into(),
             Self::Inside { .. } => {
                 "publish what is inside uncompressed: qcow2 has compression of its own".into()

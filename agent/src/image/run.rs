@@ -419,8 +419,13 @@ impl Run<'_> {
         threads: [mpsc::Sender<Bytes>; 2],
     ) -> Result<u64, ImageError> {
         let (mut bytes, mut told) = (0, 0);
+        let disk_bytes = self.disk.bytes();
+        let most = disk_bytes.saturating_mul(2).saturating_add(self.tuning.excess_bytes);
         while let Some(chunk) = source.next().await? {
             bytes += chunk.len() as u64;
+            if bytes > most && source.total().is_none() {
+                return Err(ImageError::Endless { bytes, disk_bytes });
+            }
             for thread in &threads {
                 if thread.send(chunk.clone()).await.is_err() {
                     return Ok(bytes);

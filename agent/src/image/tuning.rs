@@ -32,6 +32,8 @@ pub(crate) struct Tuning {
     pub(crate) passes: u32,
     /// Bytes in buffers on their way to the disk.
     pub(crate) pool_bytes: usize,
+    /// An image whose length nobody says may have twice the disk's bytes (snapshots, clusters left unused) and so many more.
+    pub(crate) excess_bytes: u64,
     /// Seed of sampled read-back; random when none.
     pub(crate) sample_seed: Option<u64>,
 }
@@ -52,6 +54,7 @@ impl Default for Tuning {
             ring_bytes: 12 << 20,
             passes: 4,
             pool_bytes: 8 << 20,
+            excess_bytes: 1 << 30,
             sample_seed: None,
         }
     }

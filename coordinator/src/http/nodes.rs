@@ -27,41 +27,15 @@ use super::request::{Base, Body, Query};
 use super::version::Version;
 use crate::app::{App, Change, Severity};
 use crate::node::attributes::{assign, blank, interface_problems};
-use crate::node::interfaces::{KINDS, unknown_driver};
+use crate::node::interfaces::unknown_driver;
 use crate::node::patch::{self, PatchError};
 use crate::node::{Node, ProvisionState};
 use crate::store::{Children, NodeFilter};
 
-/// What `POST /v1/nodes` takes besides the `*_interface` fields. The schema is closed.
-const CREATE: [&str; 27] = [
-    "automated_clean",
-    "boot_mode",
-    "chassis_uuid",
-    "conductor_group",
-    "console_enabled",
-    "description",
-    "disable_power_off",
-    "driver",
-    "driver_info",
-    "extra",
-    "instance_info",
-    "instance_name",
-    "instance_uuid",
-    "lessee",
-    "maintenance",
-    "name",
-    "network_data",
-    "owner",
-    "parent_node",
-    "properties",
-    "resource_class",
-    "retired",
-    "retired_reason",
-    "secure_boot",
-    "shard",
-    "uuid",
-    "maintenance_reason",
-];
+/// What only `POST /v1/nodes` takes, besides what a patch may change. The schema is closed.
+const CREATE_ONLY: [&str; 4] = ["boot_mode", "maintenance_reason", "secure_boot", "uuid"];
+/// What only a patch may change.
+const PATCH_ONLY: [&str; 2] = ["protected", "protected_reason"];
 
 /// `POST /v1/nodes`: 201 with the node.
 ///
@@ -137,8 +111,8 @@ pub(super) fn creatable() -> impl Iterator<Item = &'static str> {
 }
 
 fn may_create(key: &str) -> bool {
-    let interface = key.strip_suffix("_interface").is_some_and(|kind| KINDS.contains(&kind));
-    interface || CREATE.contains(&key)
+    let changeable = patch::is_node_root(key) && !PATCH_ONLY.contains(&key);
+    changeable || CREATE_ONLY.contains(&key)
 }
 
 /// The node with this name or UUID.

@@ -138,7 +138,8 @@ fn operation(
     Ok(Operation { op, root: root.to_owned(), rest: rest.to_owned(), value: item["value"].clone() })
 }
 
-fn is_node_root(root: &str) -> bool {
+/// Whether a client may change the attribute.
+pub(crate) fn is_node_root(root: &str) -> bool {
     let interface = root.strip_suffix("_interface").is_some_and(|kind| KINDS.contains(&kind));
     interface || ROOTS.contains(&root)
 }

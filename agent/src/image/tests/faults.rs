@@ -189,6 +189,22 @@ async fn other_bytes_than_ordered_fail_by_digest_whatever_their_number() {
 }
 
 #[tokio::test]
+async fn a_file_that_does_not_end_is_not_read_for_ever() {
+    let (mut content, tuning) = image_with_far_tables();
+    content.resize(content.len() + 2 * DISK + (2 << 20), 0);
+    let digest = sha256_hex(&content);
+    let server = Server::start(move |_| Reply { length: None, ..Reply::whole(&content) }).await;
+    let disk = Arc::new(MemoryDisk::new(DISK));
+    let tuning = Tuning { excess_bytes: 1 << 20, ..tuning };
+    let error = write_to(&server, &disk, &request(&server, &digest), &tuning).await.unwrap_err();
+    let text = chain(&error);
+    assert!(text.starts_with(&format!("{WIPED}the file does not end: 136")), "{text}");
+    assert!(text.ends_with("bytes have come, for a disk of 6291456"), "{text}");
+    assert!(error.remedy().contains("Content-Length"), "{}", error.remedy());
+    assert!(disk.has_no_table());
+}
+
+#[tokio::test]
 async fn the_next_url_takes_over_in_the_middle_of_the_file() {
     let (content, digest) = image();
     let bad = Server::start({
