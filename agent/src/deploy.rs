@@ -7,7 +7,7 @@ mod bootable;
 mod carry_out;
 mod fetch;
 pub mod firmware;
-mod identifiers;
+pub(crate) mod identifiers;
 pub mod image_info;
 pub mod image_step;
 mod loader;

@@ -23,6 +23,7 @@ mod server;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod uuids;
 mod worker;
 
 use std::net::{IpAddr, SocketAddr, TcpListener};

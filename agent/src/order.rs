@@ -24,6 +24,15 @@ use crate::sys::System;
 use crate::{clean, deploy, rescue, tls};
 use learn::Learning;
 
+/// Where the last image of an agent process went.
+#[derive(Debug, Clone)]
+pub struct LastImage {
+    /// The disk.
+    pub disk: RootDisk,
+    /// Whether the image went to a partition of its own.
+    pub is_partition_image: bool,
+}
+
 /// This machine as a crew: carries out orders with the real disks of its [`System`].
 #[derive(Debug)]
 pub struct Machine {
@@ -35,8 +44,7 @@ pub struct Machine {
     notary: Option<Notary>,
     plugins: Supply,
     learning: Learning,
-    /// Where the last image of this agent process went.
-    written: Mutex<Option<RootDisk>>,
+    written: Mutex<Option<LastImage>>,
     /// What the node's record says of its arrays.
     raid: Mutex<NodeRaid>,
 }
@@ -128,13 +136,13 @@ impl Machine {
     }
 
     /// Notes where an image went.
-    pub fn remember(&self, disk: RootDisk) {
-        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(disk);
+    pub fn remember(&self, image: LastImage) {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some(image);
     }
 
     /// Where the last image of this agent process went.
     #[must_use]
-    pub fn written(&self) -> Option<RootDisk> {
+    pub fn written(&self) -> Option<LastImage> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

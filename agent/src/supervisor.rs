@@ -20,6 +20,7 @@ mod console;
 mod dhcp;
 mod hardware;
 mod init;
+mod lockdown;
 mod modules;
 mod netlink;
 mod network;
@@ -34,8 +35,7 @@ use std::process::ExitCode;
 
 use nix::sys::statfs;
 
-use console::complain;
-use netlink::Netlink;
+pub(crate) use lockdown::lock_down;
 
 /// Written into the initrd by `ramdisk/build`; holds the kernel's version.
 const MARKER: &str = "/etc/ironwright/ramdisk";
@@ -47,18 +47,6 @@ const RUN: &str = "/run/ironwright";
 pub const RESCUE_SYSTEM: &str = "/etc/ironwright/rescue";
 /// See [`RESCUE_SYSTEM`].
 pub const RESCUE_OPEN: &str = "/run/ironwright/rescue";
-
-/// Takes every network link but loopback down. The helper that keeps addresses leaves a link that it serves as it is.
-pub(crate) fn links_down() {
-    let Some(netlink) = complain("cannot take the network down", Netlink::open()) else { return };
-    let names = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    for name in names.map(|entry| entry.file_name()).filter(|name| name != "lo") {
-        let index = nix::net::if_::if_nametoindex(name.as_os_str());
-        if let Some(index) = complain("cannot find a link", index) {
-            complain("cannot take a link down", netlink.link_down(index));
-        }
-    }
-}
 
 /// The first argument of the helper processes. Not commands: refused unless PID 1 gives them.
 const HARDWARE: &str = "supervisor-hardware";

@@ -4,6 +4,7 @@
 mod cargo;
 pub mod command;
 mod plugin;
+pub mod revision;
 mod store;
 
 use std::fs;
@@ -11,7 +12,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use crate::packages::sources::{self, Sources, SourcesError};
-use crate::packages::{self, Kernel, PackageError, Set};
+use crate::packages::{self, PackageError, Set};
 use command::{CommandError, Program};
 use store::{Key, Store};
 
@@ -80,7 +81,7 @@ pub(crate) fn workspace() -> PathBuf {
 pub fn ramdisk() -> Result<Ramdisk, ArtifactError> {
     packages::ensure(Set::Ramdisk)?;
     let agent = cargo::agent()?;
-    let kernel = Kernel::Generic.fetch()?;
+    let kernel = packages::kernel()?;
     let sources = workspace().join("ramdisk");
     let mut key = Key::new();
     for path in
@@ -144,7 +145,7 @@ pub fn ramdisk_again(out: &Path) -> Result<Ramdisk, ArtifactError> {
         .arg("--agent")
         .arg(cargo::agent()?)
         .arg("--kernel-dir")
-        .arg(Kernel::Generic.fetch()?)
+        .arg(packages::kernel()?)
         .run()?;
     let [vmlinuz, initrd, manifest] =
         ["vmlinuz", "initrd", "manifest.txt"].map(|name| out.join(name));
@@ -158,7 +159,7 @@ pub fn ramdisk_again(out: &Path) -> Result<Ramdisk, ArtifactError> {
 /// [`ArtifactError`].
 pub fn image_small() -> Result<PathBuf, ArtifactError> {
     packages::ensure(Set::Images)?;
-    let kernel = Kernel::Generic.fetch()?;
+    let kernel = packages::kernel()?;
     let mut key = Key::new();
     key.add_folder_names(&kernel.join("lib/modules"))?;
     image("small", &["small", "debian", "assemble", "initrd-init", "config-drive"], key, &[&kernel])
@@ -170,7 +171,7 @@ pub fn image_small() -> Result<PathBuf, ArtifactError> {
 /// [`ArtifactError`].
 pub fn image_raid() -> Result<PathBuf, ArtifactError> {
     packages::ensure(Set::Images)?;
-    let kernel = Kernel::Generic.fetch()?;
+    let kernel = packages::kernel()?;
     let mut key = Key::new();
     key.add_folder_names(&kernel.join("lib/modules"))?;
     let scripts = ["raid", "small", "debian", "assemble", "initrd-init", "config-drive"];
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "builds the agent, the ramdisk and both images: minutes, root, Debian packages"]
+    #[ignore = "builds the agent, the ramdisk and both images, with root and Debian packages: cargo lab test"]
     fn everything_is_built_and_asking_again_is_quick() {
         let all = || {
             let ramdisk = ramdisk().unwrap();

@@ -4,6 +4,7 @@
 //! The measuring itself is in `tests/bench`; here is what it needs: packages, the agent, a real image, namespaces of its own.
 
 mod erase;
+mod ramdisk;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -27,22 +28,27 @@ pub enum Subject {
     Memory,
     /// Disks of one machine erased at once and one by one; an overwrite and its proof beside the disk's own speed
     Erase,
+    /// The ramdisk: size, memory, and time from power on to the first heartbeat; behind `--` commits to stand beside
+    Ramdisk,
     /// The operator's API beside Ironic's: CPU of lists, rate of enrolments, memory, start
     Api,
 }
 
 impl Subject {
-    fn script(self) -> &'static str {
+    /// The script that measures, where it is none of the lab's own.
+    fn script(self) -> Option<&'static str> {
         match self {
-            Self::Image => "image.py",
-            Self::Memory => "memory.py",
-            Self::Erase => "erase.py",
-            Self::Api => "api.py",
+            Self::Image => Some("image.py"),
+            Self::Memory => Some("memory.py"),
+            Self::Erase => Some("erase.py"),
+            Self::Api => Some("api.py"),
+            Self::Ramdisk => None,
         }
     }
 }
 
 pub use erase::run_inside as erase_inside;
+pub use ramdisk::run_inside as ramdisk_inside;
 
 /// Options of `cargo lab bench`.
 #[derive(Debug, Clone, clap::Args)]
@@ -68,7 +74,7 @@ fn inputs(subject: Subject) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
     let (base, example) = match subject {
         Subject::Memory => (artifacts::image_full()?, Some("image_memory")),
         Subject::Erase => (erase::side_by_side().map(|()| PathBuf::new())?, Some("erase_phases")),
-        Subject::Image | Subject::Api => (artifacts::image_full()?, None),
+        Subject::Image | Subject::Api | Subject::Ramdisk => (artifacts::image_full()?, None),
     };
     let mut inputs =
         vec![("--agent", agent), ("--base", base), ("--images", folder.join("images"))];
@@ -85,10 +91,11 @@ fn inputs(subject: Subject) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
 /// When something cannot be set up or started.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     packages::ensure(Set::Bench).context("installing Debian packages")?;
-    let mut command: Vec<OsString> = vec![
-        "python3".into(),
-        workspace().join("tests/bench").join(options.subject.script()).into(),
-    ];
+    let Some(script) = options.subject.script() else {
+        return ramdisk::side_by_side(&options.more);
+    };
+    let mut command: Vec<OsString> =
+        vec!["python3".into(), workspace().join("tests/bench").join(script).into()];
     for (name, value) in inputs(options.subject)? {
         command.extend([name.into(), value.into()]);
     }

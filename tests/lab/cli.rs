@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{bench, chassis, demo, inside, test_runner, up};
+use crate::{bench, chassis, demo, inside, matrix, test_runner, up};
 
 #[derive(Debug, Parser)]
 #[command(name = "cargo lab", bin_name = "cargo lab", about = "The virtual bare-metal lab")]
@@ -26,6 +26,8 @@ enum Command {
     Clients,
     /// Measures side by side with the ways of others, and prints ratios
     Bench(bench::Options),
+    /// Deploys with agent and coordinator of these sources and of another commit, each with each
+    Matrix(matrix::Options),
     /// Starts a lab to play with, and prints how to reach it
     Up(up::Options),
     /// Ends the lab that `up` started
@@ -45,6 +47,13 @@ enum Command {
     EraseInside {
         /// Disks erased at once
         at_once: u32,
+    },
+    /// A machine that boots the ramdisk until its first heartbeat, inside its run
+    #[command(hide = true)]
+    RamdiskInside {
+        /// Its firmware
+        #[arg(value_enum)]
+        firmware: crate::machine::Firmware,
     },
     /// The process that owns what `up` started
     #[command(hide = true)]
@@ -85,11 +94,13 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(options) => test_runner::run(&options),
         Command::Clients => test_runner::clients(),
         Command::Bench(options) => bench::run(&options),
+        Command::Matrix(options) => matrix::run(&options),
         Command::Up(options) => up::run(&options),
         Command::Down => up::down(),
         Command::Inside { command } => Ok(inside::init(&command)?.into()),
         Command::DemoInside(options) => demo::run_inside(&options),
         Command::EraseInside { at_once } => bench::erase_inside(at_once),
+        Command::RamdiskInside { firmware } => bench::ramdisk_inside(firmware),
         Command::UpOwner(options) => up::own(&options),
         Command::UpInside(options) => up::run_inside(&options),
         Command::Chassis { machine, operation, words } => {
@@ -114,7 +125,7 @@ mod tests {
     #[test]
     fn only_what_people_type_is_in_the_help() {
         let help = Cli::command().render_help().to_string();
-        for word in ["demo", "test", "clients", "bench", "up", "down"] {
+        for word in ["demo", "test", "clients", "bench", "matrix", "up", "down"] {
             assert!(help.contains(&format!("  {word}  ")), "{help}");
         }
         assert!(!help.contains("chassis") && !help.contains("inside"), "{help}");

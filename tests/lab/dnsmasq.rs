@@ -12,15 +12,18 @@ use crate::serial::Console;
 /// Where Debian's `ipxe` package keeps the boot files of stage 1.
 const TFTP_ROOT: &str = "/usr/lib/ipxe";
 
-/// Starts dnsmasq; machines that speak iPXE are sent to `boot_url`.
+/// How long a lease is, minutes, where nothing else is asked for.
+pub const LEASE_MINUTES: u32 = 10;
+
+/// Starts dnsmasq; machines that speak iPXE are sent to `boot_url`, leases are `minutes` long (dnsmasq takes no less than 2).
 ///
 /// # Errors
 ///
 /// When it cannot be started, or does not say that it serves within 5 seconds.
-pub async fn start(dir: &Path, boot_url: &str) -> anyhow::Result<Service> {
+pub async fn start(dir: &Path, boot_url: &str, minutes: u32) -> anyhow::Result<Service> {
     std::fs::create_dir_all(dir)?;
     let (file, log) = (dir.join("dnsmasq.conf"), dir.join("dnsmasq.log"));
-    std::fs::write(&file, config(&dir.join("leases"), boot_url))?;
+    std::fs::write(&file, config(&dir.join("leases"), boot_url, minutes))?;
     let service = Program::new("dnsmasq")
         .arg("--keep-in-foreground")
         .arg(format!("--pid-file={}", dir.join("dnsmasq.pid").display()))
@@ -34,7 +37,7 @@ pub async fn start(dir: &Path, boot_url: &str) -> anyhow::Result<Service> {
 }
 
 /// The settings file. Stage 1 (firmware) gets iPXE over TFTP, stage 2 (iPXE, known by option 175) the coordinator's script.
-fn config(leases: &Path, boot_url: &str) -> String {
+fn config(leases: &Path, boot_url: &str, minutes: u32) -> String {
     let (bridge, prefix) = (net::BRIDGE, net::IPV6_PREFIX);
     let (first, last) = net::DHCP_RANGE;
     let leases = leases.display();
@@ -47,7 +50,7 @@ fn config(leases: &Path, boot_url: &str) -> String {
          log-facility=-\n\
          log-dhcp\n\
          dhcp-leasefile={leases}\n\
-         dhcp-range={first},{last},255.255.255.0,10m\n\
+         dhcp-range={first},{last},255.255.255.0,{minutes}m\n\
          dhcp-authoritative\n\
          no-ping\n\
          enable-tftp\n\
@@ -71,7 +74,7 @@ mod tests {
 
     #[test]
     fn firmware_gets_ipxe_and_ipxe_gets_the_script() {
-        let text = config(Path::new("/x/leases"), "http://172.22.0.1:6388/boot/ipxe");
+        let text = config(Path::new("/x/leases"), "http://172.22.0.1:6388/boot/ipxe", 10);
         for line in [
             "dhcp-boot=tag:ipxe,http://172.22.0.1:6388/boot/ipxe",
             "dhcp-boot=tag:!ipxe,tag:bios,undionly.kpxe",
@@ -84,7 +87,7 @@ mod tests {
 
     #[test]
     fn no_dns_is_served_and_router_advertisements_are() {
-        let text = config(Path::new("/x"), "http://x/");
+        let text = config(Path::new("/x"), "http://x/", 2);
         assert!(text.starts_with("port=0\n") && text.contains("\nenable-ra\n"));
     }
 }

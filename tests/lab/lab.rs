@@ -108,11 +108,25 @@ impl Rack {
     ///
     /// Outside of a run, or what the part that failed says.
     pub async fn start(dir: &Path, specs: &[MachineSpec], boot_url: &str) -> anyhow::Result<Self> {
+        Self::start_leasing(dir, specs, boot_url, dnsmasq::LEASE_MINUTES).await
+    }
+
+    /// The same with leases of so many minutes.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::start`].
+    pub async fn start_leasing(
+        dir: &Path,
+        specs: &[MachineSpec],
+        boot_url: &str,
+        minutes: u32,
+    ) -> anyhow::Result<Self> {
         inside::confirm()?;
         let count = u8::try_from(specs.len()).unwrap_or(u8::MAX);
         ensure!(count <= net::MAX_MACHINES, "a lab has at most {} machines", net::MAX_MACHINES);
         net::up(count)?;
-        let dnsmasq = dnsmasq::start(&dir.join("dnsmasq"), boot_url).await?;
+        let dnsmasq = dnsmasq::start(&dir.join("dnsmasq"), boot_url, minutes).await?;
         let (mut machines, mut bmcs) = (Vec::new(), Vec::new());
         for (index, spec) in (0..count).zip(specs) {
             let machine_dir = dir.join("machines").join(index.to_string());

@@ -21,6 +21,7 @@ pub mod ironic;
 pub mod lab;
 pub mod lab_bmc;
 pub mod machine;
+pub mod matrix;
 pub mod net;
 pub mod packages;
 pub mod runs;

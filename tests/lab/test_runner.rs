@@ -60,33 +60,7 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Ok(Tally::default())
     })?;
     if options.filter.is_none() {
-        phases.run("format", || check(cargo(&["fmt", "--all", "--check"])))?;
-        let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
-        phases.run("lints", || check(cargo(&lints)))?;
-        phases.run("documentation", || {
-            let doc = ["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"];
-            check(cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
-        })?;
-        phases.run("shell scripts", || check(shellcheck()))?;
-        phases.run("unit and process tests", || {
-            counted(cargo(&["test", "--workspace", "--no-fail-fast"]))
-        })?;
-        phases.run("Ironic's clients", || {
-            crate::client::install().context("installing the baremetal client")?;
-            let clients =
-                ["--", "--ignored", "--test-threads", "1", "--skip", "slow::", "clients::"];
-            counted(cargo(
-                &[&["test", "--package", "lab", "--test", "process"][..], &clients].concat(),
-            ))
-        })?;
-        phases.run("a real conductor", || {
-            crate::ironic::install().context("installing Ironic")?;
-            let conductor = ["--", "--ignored", "--test-threads", "1", "conductor::"];
-            counted(cargo(
-                &[&["test", "--package", "lab", "--test", "process"][..], &conductor].concat(),
-            ))
-        })?;
-        phases.run("fuzzing", fuzz::run)?;
+        without_machines(&mut phases)?;
     }
     let mut inputs = None;
     phases.run("ramdisk, images, coordinator", || {
@@ -101,6 +75,13 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
         Ok(Tally::default())
     })?;
     let inputs = inputs.context("nothing was built")?;
+    if options.filter.is_none() {
+        phases.run("what was built is kept", || {
+            let kept =
+                ["test", "--package", "lab", "--lib", "--", "--ignored", "--test-threads", "1"];
+            counted(cargo(&kept))
+        })?;
+    }
     let limits = vm::Limits { jobs: options.jobs, each: Duration::from_secs(options.limit) };
     phases.run("virtual machine tests", || {
         vm::run(&inputs, options.filter.as_deref().unwrap_or_default(), limits)
@@ -111,6 +92,34 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Everything that needs no virtual machine.
+fn without_machines(phases: &mut Phases) -> anyhow::Result<()> {
+    phases.run("format", || check(cargo(&["fmt", "--all", "--check"])))?;
+    let lints = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    phases.run("lints", || check(cargo(&lints)))?;
+    phases.run("documentation", || {
+        let doc = ["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"];
+        check(cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
+    })?;
+    phases.run("shell scripts", || check(shellcheck()))?;
+    phases.run("unit and process tests", || {
+        counted(cargo(&["test", "--workspace", "--no-fail-fast"]))
+    })?;
+    phases.run("Ironic's clients", || {
+        crate::client::install().context("installing the baremetal client")?;
+        let clients = ["--", "--ignored", "--test-threads", "1", "--skip", "slow::", "clients::"];
+        counted(cargo(&[&["test", "--package", "lab", "--test", "process"][..], &clients].concat()))
+    })?;
+    phases.run("a real conductor", || {
+        crate::ironic::install().context("installing Ironic")?;
+        let conductor = ["--", "--ignored", "--test-threads", "1", "conductor::"];
+        counted(cargo(
+            &[&["test", "--package", "lab", "--test", "process"][..], &conductor].concat(),
+        ))
+    })?;
+    phases.run("fuzzing", fuzz::run)?
 }
 
 /// Runs everything about Ironic's clients: `baremetal`, openstacksdk, Ansible, and schemathesis against `openapi.json`.

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,10 @@ use crate::plugin::Shelf;
 const MAC: &str = "52:54:00:aa:00:02";
 /// Small, so that erasing all of it is quick.
 const DISK_BYTES: u64 = 256 << 20;
+/// Room for an EFI system partition, a config drive and a root of 1 GiB; sparse, and not erased.
+const PARTITIONED_BYTES: u64 = 2 << 30;
+/// Of a partition image's file system.
+const ROOT_UUID: &str = "0badf00d-1122-4344-8566-778899aabbcc";
 /// A conductor on a busy machine takes its time.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -40,10 +45,10 @@ struct Bench {
 }
 
 impl Bench {
-    async fn start() -> Self {
+    async fn start(disk_bytes: u64) -> Self {
         crate::stage::log();
         let dir = tempfile::tempdir().unwrap();
-        fs::File::create(dir.path().join("disk")).unwrap().set_len(DISK_BYTES).unwrap();
+        fs::File::create(dir.path().join("disk")).unwrap().set_len(disk_bytes).unwrap();
         machine(&dir.path().join("root"));
         let port = free_port();
         let settings = Settings {
@@ -188,7 +193,7 @@ fn holds(disk: &Path, text: &[u8]) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Ironic from PyPI: cargo lab test installs it and runs this"]
 async fn a_real_conductor_drives_our_agent_through_a_machines_whole_life() {
-    let bench = Bench::start().await;
+    let bench = Bench::start(DISK_BYTES).await;
     let none = || json!({});
     bench.ironic.api.provision(bench.node, "manage", &none()).await.unwrap();
     bench.comes_to("manageable", true).await;
@@ -271,4 +276,48 @@ async fn raid(bench: &Bench) {
     bench.walk("clean", json!({ "clean_steps": step }), "clean wait", "manageable").await;
     let node = bench.about("").await;
     assert_eq!(node["raid_config"]["logical_disks"][0]["size_gb"], 1, "{node}");
+}
+
+/// An ext4 file system with a loader for its EFI system partition.
+fn partition_image(folder: &Path) -> Vec<u8> {
+    let (tree, file) = (folder.join("tree"), folder.join("root.raw"));
+    let loader = tree.join("boot/efi/EFI/BOOT");
+    fs::create_dir_all(&loader).unwrap();
+    fs::write(loader.join("BOOTX64.EFI"), vec![0x5a; 300_000]).unwrap();
+    let (tree, image) = (tree.display().to_string(), file.display().to_string());
+    let words = ["-q", "-t", "ext4", "-U", ROOT_UUID, "-d", &tree, &image, "64M"];
+    lab::host::run("mke2fs", &words).unwrap();
+    fs::read(file).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Ironic from PyPI: cargo lab test installs it and runs this"]
+async fn a_real_conductor_deploys_a_partition_image_and_learns_its_uuids() {
+    let bench = Bench::start(PARTITIONED_BYTES).await;
+    fs::create_dir_all(bench.dir.path().join("root/sys/firmware/efi")).unwrap();
+    bench.ironic.api.set(bench.node, &[("/automated_clean", json!(false))]).await.unwrap();
+    for (verb, state) in [("manage", "manageable"), ("provide", "available")] {
+        bench.ironic.api.provision(bench.node, verb, &json!({})).await.unwrap();
+        bench.comes_to(state, true).await;
+    }
+    let content = partition_image(bench.dir.path());
+    let (url, _) = bench.choose(&content, None).await;
+    // Ironic's way to say that an image is for a partition; it is started by its own loader, not by these.
+    let fields = [
+        ("/instance_info/kernel", json!(url)),
+        ("/instance_info/ramdisk", json!(url)),
+        ("/instance_info/root_gb", json!(1)),
+    ];
+    bench.ironic.api.set(bench.node, &fields).await.unwrap();
+    let drive = json!({"configdrive": {"meta_data": {"hostname": "n0"}}});
+    let effects = bench.walk("active", drive, "wait call-back", "active").await;
+    assert_eq!(effects.last(), Some(&Effect::PowerOff), "{effects:?}");
+    let node = bench.about("").await;
+    assert_eq!(node["driver_internal_info"]["root_uuid_or_disk_id"], ROOT_UUID, "{node}");
+    assert!(image::has_partition_table(&bench.disk()));
+    // Behind the first MiB, the EFI system partition and the config drive.
+    let mut found = vec![0; content.len()];
+    let disk = fs::File::open(bench.disk()).unwrap();
+    disk.read_exact_at(&mut found, (1 + 550 + 64) << 20).unwrap();
+    assert!(found == content, "the image is in its partition");
 }

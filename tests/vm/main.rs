@@ -16,6 +16,8 @@ mod faults;
 #[cfg(test)]
 mod image;
 #[cfg(test)]
+mod lockdown;
+#[cfg(test)]
 mod raid;
 #[cfg(test)]
 mod ramdisk;

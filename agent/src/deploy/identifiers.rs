@@ -17,6 +17,9 @@ pub(super) struct Identifier {
     value: String,
 }
 
+/// The kind that file systems are mounted by.
+const UUID: &str = "file system UUID";
+
 /// Bytes at the start of a partition that hold every superblock looked at: btrfs keeps its own at 64 KiB.
 const SUPERBLOCK_BYTES: usize = (64 << 10) + 4096;
 
@@ -42,16 +45,35 @@ pub(super) fn of(disk: &dyn BlockDevice, layout: &Layout) -> Result<Vec<Identifi
         let guid = bytes::<16>(&layout.head, at).map(uuid::Uuid::from_bytes_le);
         add("GPT disk GUID", guid.map(|guid| guid.to_string()));
     }
-    for Partition { guid, range, .. } in &layout.entries {
-        add("partition GUID", guid.map(|guid| guid.to_string()));
-        let wanted = u64::try_from(SUPERBLOCK_BYTES).unwrap_or(u64::MAX).min(range.bytes);
-        let mut start = vec![0; usize::try_from(wanted).unwrap_or(0)];
-        disk.read_at(range.offset, &mut start)?;
-        for (kind, value) in file_system(&start) {
+    for partition in &layout.entries {
+        add("partition GUID", partition.guid.map(|guid| guid.to_string()));
+        for (kind, value) in file_system(&start(disk, partition)?) {
             add(kind, Some(value));
         }
     }
     Ok(found)
+}
+
+/// The UUID of the file system in `partition`, or where it has none the partition's own; empty where there is neither.
+///
+/// # Errors
+/// [`DiskError`] when the partition cannot be read.
+pub(crate) fn of_partition(
+    disk: &dyn BlockDevice,
+    partition: &Partition,
+) -> Result<String, DiskError> {
+    let start = start(disk, partition)?;
+    let known = file_system(&start).into_iter().find(|(kind, _)| *kind == UUID);
+    let own = || partition.guid.map(|guid| guid.to_string());
+    Ok(known.map(|(_, value)| value).or_else(own).unwrap_or_default())
+}
+
+/// The first bytes of a partition, as many as superblocks need.
+fn start(disk: &dyn BlockDevice, partition: &Partition) -> Result<Vec<u8>, DiskError> {
+    let wanted = u64::try_from(SUPERBLOCK_BYTES).unwrap_or(u64::MAX).min(partition.range.bytes);
+    let mut start = vec![0; usize::try_from(wanted).unwrap_or(0)];
+    disk.read_at(partition.range.offset, &mut start)?;
+    Ok(start)
 }
 
 /// UUID and label of the file system that begins with `start`.
@@ -62,21 +84,21 @@ fn file_system(start: &[u8]) -> Vec<(&'static str, String)> {
     let mut names = Vec::new();
     // Linux Documentation/filesystems/ext4/super.rst: superblock at 1024, magic at 0x38, UUID at 0x68, label at 0x78.
     if at(1024 + 0x38, &[0x53, 0xef]) {
-        names.push(("file system UUID", uuid_at(start, 1024 + 0x68)));
+        names.push((UUID, uuid_at(start, 1024 + 0x68)));
         names.push(("file system label", label_at(start, 1024 + 0x78, 16)));
     // XFS Algorithms & Data Structures, superblock: magic at 0, UUID at 32, label at 108.
     } else if at(0, b"XFSB") {
-        names.push(("file system UUID", uuid_at(start, 32)));
+        names.push((UUID, uuid_at(start, 32)));
         names.push(("file system label", label_at(start, 108, 12)));
     // btrfs on-disk format: superblock at 64 KiB, fsid at 0x20, magic at 0x40, label at 0x12b.
     } else if at((64 << 10) + 0x40, b"_BHRfS_M") {
-        names.push(("file system UUID", uuid_at(start, (64 << 10) + 0x20)));
+        names.push((UUID, uuid_at(start, (64 << 10) + 0x20)));
         names.push(("file system label", label_at(start, (64 << 10) + 0x12b, 256)));
     // Microsoft FAT specification: FAT32 has its type text at 82 and its serial at 67, FAT12/16 at 54 and 39.
     } else if at(82, b"FAT32") {
-        names.push(("file system UUID", serial_at(start, 67)));
+        names.push((UUID, serial_at(start, 67)));
     } else if at(54, b"FAT1") {
-        names.push(("file system UUID", serial_at(start, 39)));
+        names.push((UUID, serial_at(start, 39)));
     }
     names.into_iter().filter_map(|(kind, value)| Some((kind, value?))).collect()
 }

@@ -7,7 +7,7 @@ use super::carry_out::ready;
 use super::image_info;
 use super::run::{Perform as _, stopped};
 use crate::heartbeat::OrderDesk;
-use crate::order::Machine;
+use crate::order::{LastImage, Machine};
 
 /// What the step would do.
 ///
@@ -46,7 +46,8 @@ pub async fn perform(
             written = proof;
         }
     }
-    machine.remember(plan.disk);
+    let is_partition_image = deploy.image.partition.is_some();
+    machine.remember(LastImage { disk: plan.disk, is_partition_image });
     written.ok_or_else(|| Failure {
         step: String::new(),
         message: "the image has no proof".to_owned(),

@@ -45,20 +45,25 @@ impl Stages {
     /// To be called as the agent process starts.
     #[must_use]
     pub fn start(boot: Option<&Boot>) -> Self {
-        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self(Timing {
             init_ms: boot.and_then(|boot| boot.init_ms).unwrap_or(0),
             modules_ms: boot.and_then(|boot| boot.modules_ms).unwrap_or(0),
             network_ms: boot.and_then(|boot| boot.network_ms).unwrap_or(0),
             agent_ms: uptime_ms(),
             heartbeat_ms: 0,
-            memory_total: memory_total(&memory),
+            memory_total: memory(&meminfo(), "MemTotal:"),
+            memory_available: 0,
         })
     }
 
     pub(super) fn now(&self) -> Timing {
-        Timing { heartbeat_ms: uptime_ms(), ..self.0.clone() }
+        let memory_available = memory(&meminfo(), "MemAvailable:");
+        Timing { heartbeat_ms: uptime_ms(), memory_available, ..self.0.clone() }
     }
+}
+
+fn meminfo() -> String {
+    std::fs::read_to_string("/proc/meminfo").unwrap_or_default()
 }
 
 fn uptime_ms() -> u64 {
@@ -74,10 +79,11 @@ fn parse_uptime(text: &str) -> u64 {
     parsed.unwrap_or(0)
 }
 
-fn memory_total(meminfo: &str) -> u64 {
+/// A figure of `/proc/meminfo`, bytes; 0 where it is not there.
+fn memory(meminfo: &str, name: &str) -> u64 {
     meminfo
         .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .find_map(|line| line.strip_prefix(name))
         .and_then(|rest| rest.split_ascii_whitespace().next())
         .and_then(|kib| kib.parse::<u64>().ok())
         .map_or(0, |kib| kib.saturating_mul(1024))
@@ -91,8 +97,8 @@ mod tests {
     fn uptime_and_memory_are_read_and_nonsense_is_zero() {
         assert_eq!(parse_uptime("12.34 20.00\n"), 12_340);
         assert_eq!(parse_uptime("soon"), 0);
-        assert_eq!(memory_total("MemFree: 1 kB\nMemTotal:     2048 kB\n"), 2 << 20);
-        assert_eq!(memory_total(""), 0);
+        assert_eq!(memory("MemFree: 1 kB\nMemTotal:     2048 kB\n", "MemTotal:"), 2 << 20);
+        assert_eq!(memory("", "MemTotal:"), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
@@ -36,6 +36,23 @@ pub(super) struct Record {
     pub(super) command_result: Option<Value>,
 }
 
+impl Record {
+    /// Without what is the conductor's alone: of a step its interface, name and result are left, not its arguments, which have
+    /// credentials of image servers and config drives; of other commands how they ended.
+    pub(super) fn redacted(self) -> Self {
+        let step = self.command_name.strip_prefix("execute_").unwrap_or_default();
+        let outcome = step.strip_suffix("_step").map(|phase| format!("{phase}_result"));
+        let result = self.command_result.as_ref().zip(outcome).map(|(result, outcome)| {
+            let echo = &result[step];
+            json!({
+                (outcome.as_str()): result[outcome.as_str()],
+                (step): {"interface": echo["interface"], "step": echo["step"]},
+            })
+        });
+        Self { command_result: result, ..self }
+    }
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Book {
@@ -45,6 +62,8 @@ pub(super) struct Book {
     /// Whether something ended that the conductor has not looked at; true until it looks for the first time.
     unseen: AtomicBool,
     news: Notify,
+    /// Whether somebody looked with the token: then nobody looks without it any more.
+    looked_with_token: AtomicBool,
 }
 
 impl Default for Book {
@@ -54,6 +73,7 @@ impl Default for Book {
             ended: watch::Sender::new(0),
             unseen: AtomicBool::new(true),
             news: Notify::new(),
+            looked_with_token: AtomicBool::new(false),
         }
     }
 }
@@ -107,6 +127,17 @@ impl Book {
         }
     }
 
+    /// Whether this one may look: `holds_token` may always, and ends what others may.
+    ///
+    /// Conductors before February 2025 send the token with commands but not when they look for their ends. Ironic's agent lets them,
+    /// until it sees one that does; so does this one, and shows them no more than they need ([`Record::redacted`]).
+    pub(super) fn may_look(&self, holds_token: bool) -> bool {
+        if holds_token {
+            self.looked_with_token.store(true, Ordering::Release);
+        }
+        holds_token || !self.looked_with_token.load(Ordering::Acquire)
+    }
+
     /// One command.
     pub(super) fn get(&self, id: Uuid) -> Option<Record> {
         self.lock().iter().find(|record| record.id == id).cloned()
@@ -151,9 +182,35 @@ impl Book {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    #[test]
+    fn who_looks_without_the_token_sees_how_steps_ended_and_no_arguments() {
+        let book = Book::default();
+        let step = json!({"interface": "deploy", "step": "write_image", "args": {"image_info": {"image_server_password": "hunter2"}}});
+        let id = book.begin("execute_deploy_step").unwrap();
+        book.end(
+            id,
+            Ok(json!({"deploy_result": {"device": "/dev/sda"}, "deploy_step": step})),
+            true,
+        );
+        let shown = book.get(id).unwrap().redacted();
+        let expected = json!({
+            "deploy_result": {"device": "/dev/sda"}, "deploy_step": {"interface": "deploy", "step": "write_image"},
+        });
+        assert_eq!(shown.command_result, Some(expected));
+        let id = book.begin("collect_system_logs").unwrap();
+        assert_eq!(book.get(id).unwrap().redacted().command_result, None, "it runs");
+        book.end(id, Ok(json!({"system_logs": "H4sI"})), false);
+        assert_eq!(book.get(id).unwrap().redacted().command_result, None);
+    }
+
+    #[test]
+    fn once_somebody_looked_with_the_token_nobody_looks_without_it() {
+        let book = Book::default();
+        assert!(book.may_look(false) && book.may_look(true));
+        assert!(!book.may_look(false) && book.may_look(true));
+    }
 
     #[tokio::test]
     async fn one_command_runs_at_a_time_and_its_end_is_told_until_it_is_looked_at() {

@@ -12,7 +12,7 @@ pub(super) enum Command {
     ExecuteStep { phase: Phase, step: Value, node: Value, versions: Value },
     PrepareImage { args: Value },
     PartitionUuids,
-    InstallBootloader { uefi: bool },
+    InstallBootloader(Bootloader),
     Sync,
     PowerOff,
     Reboot,
@@ -20,6 +20,17 @@ pub(super) enum Command {
     CollectLogs,
     Lockdown,
     HardwareInfo,
+}
+
+/// How what was written is to be started.
+#[derive(Debug, Clone)]
+pub(super) struct Bootloader {
+    /// By UEFI firmware.
+    pub(super) uefi: bool,
+    /// The EFI system partition, where the conductor names it.
+    pub(super) esp: Option<String>,
+    /// A failure is only logged.
+    pub(super) ignore_failure: bool,
 }
 
 /// The extensions there are: a name in another one is a 404.
@@ -68,9 +79,7 @@ impl Command {
             ("standby", "run_image") => Self::Reboot,
             ("standby", "power_off") => Self::PowerOff,
             ("standby", "sync") => Self::Sync,
-            ("image", "install_bootloader") => {
-                Self::InstallBootloader { uefi: params["target_boot_mode"] == "uefi" }
-            }
+            ("image", "install_bootloader") => Self::bootloader(params)?,
             ("rescue", "finalize_rescue") => Self::rescue(params)?,
             ("log", "collect_system_logs") => Self::CollectLogs,
             ("system", "lockdown") => Self::Lockdown,
@@ -95,7 +104,7 @@ impl Command {
         match self {
             Self::ExecuteStep { .. }
             | Self::PrepareImage { .. }
-            | Self::InstallBootloader { .. }
+            | Self::InstallBootloader(_)
             | Self::PowerOff
             | Self::Reboot => true,
             Self::GetSteps { .. }
@@ -106,6 +115,22 @@ impl Command {
             | Self::Lockdown
             | Self::HardwareInfo => false,
         }
+    }
+
+    /// `root_uuid` is not looked at: the boot loader's own files name the root.
+    fn bootloader(params: &Value) -> Result<Self, Refusal> {
+        if params["prep_boot_part_uuid"].as_str().is_some_and(|uuid| !uuid.is_empty()) {
+            return Err(invalid(
+                "prep_boot_part_uuid names a partition of PowerPC machines, which this agent does not make: \
+                 correct properties/cpu_arch of the node",
+            ));
+        }
+        let esp = params["efi_system_part_uuid"].as_str().filter(|uuid| !uuid.is_empty());
+        Ok(Self::InstallBootloader(Bootloader {
+            uefi: params["target_boot_mode"] == "uefi",
+            esp: esp.map(str::to_owned),
+            ignore_failure: params["ignore_bootloader_failure"] == true,
+        }))
     }
 
     fn get_steps(phase: Phase, params: &Value) -> Self {
@@ -160,6 +185,7 @@ mod tests {
             ("rescue.finalize_rescue", plain, 400, "must be a hash"),
             ("rescue.finalize_rescue", two_lines, 400, "not a hash"),
             ("poll.set_node_info", json!({}), 400, "standalone"),
+            ("image.install_bootloader", json!({"prep_boot_part_uuid": "x"}), 400, "PowerPC"),
         ] {
             let refusal = Command::parse(name, &params).unwrap_err();
             assert_eq!(refusal.status, status, "{name}");

@@ -1,5 +1,5 @@
-//! Parameters on virtual media: with `boot_method=vmedia` a floppy or stick labelled `ir-vfd-dev` has a file `parameters.txt`
-//! whose items win over the kernel command line.
+//! Parameters on virtual media: with `boot_method=vmedia` a floppy or stick labelled `ir-vfd-dev`, or one that calls itself virtual
+//! media, has a file `parameters.txt` whose items win over the kernel command line.
 
 use std::path::{Path, PathBuf};
 
@@ -21,8 +21,13 @@ pub fn add(parameters: &mut Parameters) {
     if parameters.get("boot_method") != Some("vmedia") {
         return;
     }
-    for path in candidates(Path::new("/sys/block")) {
-        match read(&path) {
+    let block = Path::new("/sys/block");
+    let all = candidates(block);
+    let labelled = all.iter().map(|path| (path, Some(LABEL)));
+    // The label comes first, as in Ironic's agent.
+    let virtual_ones = all.iter().filter(|path| is_virtual(block, path)).map(|path| (path, None));
+    for (path, label) in labelled.chain(virtual_ones) {
+        match read(path, label) {
             Ok(Some(text)) => {
                 tracing::info!("parameters from the virtual medium {}", path.display());
                 parameters.merge(&text);
@@ -55,15 +60,24 @@ fn candidates(block: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn read(path: &Path) -> Result<Option<String>, String> {
-    let disk = RealDisk::open(path, Access::Read).map_err(|error| chain(&error))?;
-    Ok(parameters(&disk))
+/// Whether the device's model, as a BMC gives it to the machine, says that it is virtual media.
+fn is_virtual(block: &Path, path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default();
+    let model = std::fs::read_to_string(block.join(name).join("device/model")).unwrap_or_default();
+    model.to_lowercase().contains("virtual media")
 }
 
-/// `parameters.txt` of the FAT file system that fills `disk`, where that has the label.
-fn parameters(disk: &dyn BlockDevice) -> Option<String> {
+fn read(path: &Path, label: Option<&str>) -> Result<Option<String>, String> {
+    let disk = RealDisk::open(path, Access::Read).map_err(|error| chain(&error))?;
+    Ok(parameters(&disk, label))
+}
+
+/// `parameters.txt` of the FAT file system that fills `disk`, where that has the label; without one, whatever its label is.
+fn parameters(disk: &dyn BlockDevice, label: Option<&str>) -> Option<String> {
     let fat = Fat::open(disk, Range { offset: 0, bytes: disk.bytes() })?;
-    if !fat.label()?.eq_ignore_ascii_case(LABEL) {
+    if let Some(label) = label
+        && !fat.label()?.eq_ignore_ascii_case(label)
+    {
         return None;
     }
     let root = fat.root()?;
@@ -93,11 +107,23 @@ mod tests {
 
     #[test]
     fn the_medium_with_ironics_label_wins_and_others_are_left_alone() {
-        let text = parameters(&floppy(b"ir-vfd-dev ")).unwrap();
+        let text = parameters(&floppy(b"ir-vfd-dev "), Some(LABEL)).unwrap();
         let mut given = Parameters::parse("boot_method=vmedia ipa-api-url=http://old");
         given.merge(&text);
         assert_eq!(given.get("ipa-api-url"), Some("http://h:6385"));
         assert_eq!(given.get("ipa-agent-token"), Some("fake"));
-        assert_eq!(parameters(&floppy(b"BACKUP     ")), None);
+        assert_eq!(parameters(&floppy(b"BACKUP     "), Some(LABEL)), None);
+        assert!(parameters(&floppy(b"BACKUP     "), None).is_some(), "its model said enough");
+    }
+
+    #[test]
+    fn virtual_media_are_known_by_the_model_that_the_bmc_gives_them() {
+        let block = tempfile::tempdir().unwrap();
+        for (name, model) in [("sda", "Virtual Media 1.0\n"), ("sdb", "DataTraveler\n")] {
+            std::fs::create_dir_all(block.path().join(name).join("device")).unwrap();
+            std::fs::write(block.path().join(name).join("device/model"), model).unwrap();
+        }
+        let is_virtual = |path| is_virtual(block.path(), Path::new(path));
+        assert!(is_virtual("/dev/sda") && !is_virtual("/dev/sdb") && !is_virtual("/dev/sdc"));
     }
 }

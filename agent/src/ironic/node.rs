@@ -15,6 +15,12 @@ pub(super) fn root_device(node: &Value) -> &Value {
         .unwrap_or(&Value::Null)
 }
 
+/// Whether the node's image is for a partition, as far as the node says.
+pub(super) fn is_partition_image(node: &Value) -> bool {
+    node["driver_internal_info"]["is_whole_disk_image"] == false
+        || node["instance_info"]["image_type"] == "partition"
+}
+
 /// What the node says of its arrays: empty objects say nothing.
 pub(super) fn raid(node: &Value) -> NodeRaid {
     let of = |field: &str| {
@@ -75,5 +81,7 @@ mod tests {
         assert_eq!(settings.skip, [json!({"name": "/dev/sdb"})]);
         assert_eq!(erase_settings(&json!(null)), EraseSettings::default());
         assert!(root_device(&json!({})).is_null());
+        let internal = json!({"driver_internal_info": {"is_whole_disk_image": false}});
+        assert!(is_partition_image(&internal) && !is_partition_image(&node));
     }
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use subtle::ConstantTimeEq as _;
 use tokio::task::JoinHandle;
 
-use super::book::Book;
+use super::book::{Book, Record};
 use super::command::Command;
 use super::fault::Refusal;
 use super::worker::Worker;
@@ -100,10 +100,7 @@ async fn answer(
         (&Method::GET, ["status"]) => {
             Ok(json!({"started_at": started, "version": env!("CARGO_PKG_VERSION")}))
         }
-        (_, ["commands", ..]) => match door.knows(&asked.agent_token) {
-            true => door.commands(&method, &path, &asked, body).await,
-            false => Err(Refusal::new(401, "401 Unauthorized: Token invalid.")),
-        },
+        (_, ["commands", ..]) => door.commands(&method, &path, &asked, body).await,
         _ => Err(Refusal::new(404, format!("Requested resource not found: {}", uri.path()))),
     };
     match answered {
@@ -128,15 +125,27 @@ impl Door {
         asked: &Asked,
         body: Body,
     ) -> Result<Value, Refusal> {
-        let waits = asked.wait.as_deref().is_some_and(|wait| wait.eq_ignore_ascii_case("true"));
+        let holds_token = self.knows(&asked.agent_token);
+        let invalid = || Refusal::new(401, "401 Unauthorized: Token invalid.");
+        // A wrong token is wrong; none is an older conductor's way to look.
+        let looks = method == Method::GET && (holds_token || asked.agent_token.is_empty());
+        if !(holds_token || looks) || (looks && !self.book.may_look(holds_token)) {
+            return Err(invalid());
+        }
+        let shown = |record: Record| if holds_token { record } else { record.redacted() };
+        let waits = holds_token
+            && asked.wait.as_deref().is_some_and(|wait| wait.eq_ignore_ascii_case("true"));
         match (method, path) {
-            (&Method::GET, [_]) => Ok(json!({"commands": self.book.list()})),
+            (&Method::GET, [_]) => {
+                let records: Vec<Record> = self.book.list().into_iter().map(shown).collect();
+                Ok(json!({"commands": records}))
+            }
             (&Method::GET, [_, id]) => {
                 let unknown =
                     || Refusal::new(404, format!("Requested resource not found: Command {id}"));
                 let id = id.parse().map_err(|_| unknown())?;
                 let record = if waits { self.book.ended(id).await } else { self.book.get(id) };
-                record.map(|record| json!(record)).ok_or_else(unknown)
+                record.map(|record| json!(shown(record))).ok_or_else(unknown)
             }
             (&Method::POST, [_]) => self.execute(body, waits).await,
             _ => Err(Refusal::new(405, "Method not allowed")),

@@ -51,6 +51,27 @@ pub(super) fn described(phase: Phase, jobs: &[Job], versions: &BTreeMap<String, 
     json!({ (format!("{}_steps", phase.name())): classes, "hardware_manager_version": versions })
 }
 
+/// Why this agent has no step of this name, and what to do; Ironic's own agent has those that are named here.
+pub(super) fn missing(phase: Phase, name: &str) -> String {
+    let why = match name {
+        "inject_files" => {
+            "it puts no files into a deployed system: put them into the image, or into user_data of the config drive (write_files)"
+        }
+        "execute_bootc_install" => "it runs no containers: deploy a qcow2 or raw image",
+        "generic_container_step" | "container_clean_step" => {
+            "it runs no containers: make a plugin of the step (plugins/README.md)"
+        }
+        "create_configuration" | "delete_configuration" | "apply_configuration" => {
+            "RAID is a plugin's: put raid-mdadm into the ramdisk (plugins/README.md)"
+        }
+        _ if name.starts_with("burnin_") => {
+            "a burn-in leaves no proof: take it out of the steps, or make a plugin of it (plugins/README.md)"
+        }
+        _ => "take it out of the steps, or put a plugin that has it into the ramdisk",
+    };
+    format!("Could not find method: {name}: this agent has no such {} step; {why}", phase.name())
+}
+
 fn step(job: &Job) -> Value {
     let StepInfo { name, interface, argsinfo, abortable, .. } = job.info();
     let mut step = json!({

@@ -67,12 +67,24 @@ async fn commands_need_the_token_and_what_is_unknown_is_refused_in_ironics_shape
     let port = Port::open();
     assert_eq!(port.get("/v1/status").await.1["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(port.get("/").await.1["default_version"]["id"], "v1");
-    for path in ["/v1/commands/", "/commands?agent_token=", "/v1/commands?agent_token=wrong"] {
+    let refused = async |path: &str| {
         let (status, body) = port.get(path).await;
         assert_eq!((status, &body["faultcode"]), (401, &json!("Client")), "{path}: {body}");
-    }
+    };
+    refused("/v1/commands?agent_token=wrong").await;
+    // Before anybody looked with the token: a conductor of 2024.
+    assert_eq!(port.get("/v1/commands/").await, (200, json!({"commands": []})));
     let with_token = format!("?agent_token={TOKEN}");
     assert_eq!(port.get(&format!("/commands/{with_token}")).await.1, json!({"commands": []}));
+    for path in ["/v1/commands/", "/commands?agent_token=", "/v1/commands?agent_token=wrong"] {
+        refused(path).await;
+    }
+    for query in ["", "?agent_token=", "?agent_token=wrong"] {
+        let url = format!("{}/v1/commands/{query}", port.base);
+        let body = json!({"name": "standby.sync", "params": {}});
+        let answer = port.client.post(url).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 401, "a command always needs the token: {query}");
+    }
     let unknown = format!("/v1/commands/{}{with_token}", Uuid::nil());
     assert_eq!(port.get(&unknown).await.0, 404);
     for (name, params, expected) in [
@@ -109,6 +121,11 @@ async fn a_step_is_echoed_with_its_proof_and_a_stranger_to_the_catalogue_fails_b
     let burnin = json!({"step": {"interface": "deploy", "step": "burnin_cpu"}});
     let (_, failed) = port.run("clean.execute_clean_step", burnin, true).await;
     assert_eq!(failed["command_error"]["type"], "HardwareManagerMethodNotFound");
+    let files =
+        json!({"step": {"interface": "deploy", "step": "inject_files", "args": {"files": []}}});
+    let (_, failed) = port.run("deploy.execute_deploy_step", files, true).await;
+    let details = failed["command_error"]["details"].as_str().unwrap();
+    assert!(details.contains("inject_files") && details.contains("write_files"), "{details}");
     let none = json!({"step": {"interface": "deploy", "step": "write_image", "args": {}}});
     let (_, failed) = port.run("deploy.execute_deploy_step", none, true).await;
     let details = failed["command_error"]["details"].as_str().unwrap();

@@ -10,9 +10,9 @@ use uuid::Uuid;
 
 use super::End;
 use super::book::Book;
-use super::command::Command;
+use super::command::{Bootloader, Command};
 use super::fault::{Fault, Refusal};
-use super::{logs, node, rescue, steps};
+use super::{logs, node, rescue, steps, uuids};
 use crate::deploy::{RootDisk, firmware};
 use crate::heartbeat::{Desk, OrderDesk};
 use crate::order::{Machine, blocking};
@@ -20,10 +20,6 @@ use crate::plugin::supply::Loaded;
 use crate::report::{LogTail, chain};
 use crate::steps::run::Ground;
 use crate::steps::{Phase, all};
-use crate::sys::disk::{Access, BlockDevice as _, RealDisk};
-
-/// Where Ironic keeps a disk's identifier in the master boot record: `root uuid` of a whole-disk image.
-const MBR_ID: usize = 440;
 
 /// Who carries commands out.
 #[derive(Debug)]
@@ -115,7 +111,7 @@ impl Worker {
             }
             Command::PrepareImage { args } => Box::pin(self.prepare_image(args)).await,
             Command::PartitionUuids => self.partition_uuids().await,
-            Command::InstallBootloader { uefi } => self.install_bootloader(uefi).await,
+            Command::InstallBootloader(wanted) => self.install_bootloader(wanted).await,
             Command::Sync => self.sync().await.map(|()| Value::Null),
             Command::PowerOff => self.finish(End::PowerOff).await,
             Command::Reboot => self.finish(End::Reboot).await,
@@ -154,11 +150,7 @@ impl Worker {
                 && step["interface"].as_str().is_none_or(|given| given == job.info().interface)
         });
         let job = known.ok_or_else(|| {
-            let details = format!(
-                "Could not find method: {name}: this agent has no such {} step",
-                phase.name()
-            );
-            Fault::new("HardwareManagerMethodNotFound", &what, details)
+            Fault::new("HardwareManagerMethodNotFound", &what, steps::missing(phase, name))
         })?;
         let node = self.node();
         let args = steps::arguments(&job, &step, &node);
@@ -212,58 +204,66 @@ impl Worker {
         let step = json!({"interface": "deploy", "step": "write_image", "args": args});
         let result = self.step(Phase::Deploy, step, &Value::Null).await?;
         let device = result["deploy_result"]["device"].as_str().unwrap_or_default();
-        let uuid = self.root_uuid().await?;
-        Ok(json!({
-            "result": format!("prepare_image: image ({id}) written to device {device} root_uuid={uuid}")
-        }))
+        let names = self.partition_uuids().await?;
+        let root = names["root uuid"].as_str().unwrap_or_default();
+        let mut said =
+            format!("prepare_image: image ({id}) written to device {device} root_uuid={root}");
+        if let Some(esp) = names["efi system partition uuid"].as_str() {
+            said.push_str(&format!(" efi_system_partition_uuid={esp}"));
+        }
+        Ok(json!({"result": said}))
     }
 
-    /// Of a whole-disk image: the identifier in the disk's first sector.
+    /// Of what this process wrote; after a restart, of what the conductor says is there.
     async fn partition_uuids(&self) -> Result<Value, Fault> {
-        Ok(json!({"root uuid": self.root_uuid().await?}))
-    }
-
-    async fn root_uuid(&self) -> Result<String, Fault> {
+        let is_partition_image = match self.machine.written() {
+            Some(image) => image.is_partition_image,
+            None => node::is_partition_image(&self.node()),
+        };
         let (root, system) = (self.root_disk().await?, self.machine.system().clone());
-        let read = blocking(move || {
-            let mut sector = [0; 512];
-            let read = system.admit(&root.path).map_err(|error| chain(&error)).and_then(|path| {
-                let disk = RealDisk::open(path, Access::Read).map_err(|error| chain(&error))?;
-                let mut block = vec![0; disk.sector_bytes().max(512) as usize];
-                disk.read_at(0, &mut block).map_err(|error| chain(&error))?;
-                sector.copy_from_slice(block.get(..512).unwrap_or(&[0; 512]));
-                Ok(())
-            });
-            Ok(read.map(|()| sector))
-        });
-        let sector = read.await.map_err(|why| unexpected(&why))?;
-        let sector =
-            sector.map_err(|why| Fault::new("DeviceNotFound", "cannot read the root disk", why))?;
-        let id = sector.get(MBR_ID..MBR_ID + 4).and_then(|id| id.try_into().ok());
-        Ok(format!("{:#010x}", u32::from_le_bytes(id.unwrap_or_default())))
+        let found = blocking(move || Ok(uuids::of(&system, &root, is_partition_image))).await;
+        let found = found.map_err(|why| unexpected(&why))?;
+        found.map_err(|why| Fault::new("DeviceNotFound", "cannot name what is on the disk", why))
     }
 
     /// The firmware was told with the image already, where that was this process's; told again it changes nothing.
-    async fn install_bootloader(&self, uefi: bool) -> Result<Value, Fault> {
-        if !uefi {
+    async fn install_bootloader(&self, wanted: Bootloader) -> Result<Value, Fault> {
+        if !wanted.uefi {
             tracing::info!(
                 "BIOS firmware starts what the image has in its first sector: nothing to do"
             );
             return Ok(Value::Null);
         }
-        let (root, system) = (self.root_disk().await?, self.machine.system().clone());
-        let told = blocking(move || firmware::tell(&system, &root)).await;
-        let told = told.map_err(|failure| {
-            Fault::of("DeviceNotFound", "the disk cannot be made bootable", &failure)
-        })?;
-        tracing::info!("install_bootloader: {told}");
+        match self.tell_firmware(wanted.esp).await {
+            Ok(told) => tracing::info!("install_bootloader: {told}"),
+            Err(fault) if wanted.ignore_failure => {
+                tracing::warn!(
+                    "install_bootloader failed, which is to be ignored: {}",
+                    fault.details
+                );
+            }
+            Err(fault) => return Err(fault),
+        }
         Ok(Value::Null)
+    }
+
+    async fn tell_firmware(&self, esp: Option<String>) -> Result<String, Fault> {
+        let (root, system) = (self.root_disk().await?, self.machine.system().clone());
+        let told = blocking(move || {
+            if let Some(Err(why)) = esp.map(|esp| uuids::is_esp(&system, &root, &esp)) {
+                return Ok(Err(why));
+            }
+            firmware::tell(&system, &root).map(Ok)
+        });
+        let what = "the disk cannot be made bootable";
+        let told = told.await.map_err(|failure| Fault::of("DeviceNotFound", what, &failure))?;
+        told.map_err(|why| Fault::new("DeviceNotFound", what, why))
     }
 
     /// Where the image went; after a restart of this process where it would go.
     async fn root_disk(&self) -> Result<RootDisk, Fault> {
-        if let Some(disk) = self.machine.written() {
-            return Ok(disk);
+        if let Some(image) = self.machine.written() {
+            return Ok(image.disk);
         }
         let facts = self.machine.look_again().await.map_err(|why| unexpected(&why))?;
         let node = self.node();

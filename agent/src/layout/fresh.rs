@@ -19,6 +19,11 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    /// The name of its partition.
+    pub(crate) fn name(self) -> &'static str {
+        self.entry().0
+    }
+
     /// GPT name and type (UEFI specification 2.10, table 5-7; the others are of the Discoverable Partitions Specification).
     fn entry(self) -> (&'static str, Uuid) {
         match self {

@@ -1,5 +1,5 @@
 //! The helper that gets addresses: on the card the machine was booted from, else on every card with a carrier, and keeps
-//! them for as long as the machine runs.
+//! them for as long as the machine runs, or until a lockdown.
 
 use std::collections::HashSet;
 use std::fs;
@@ -18,6 +18,7 @@ use super::cmdline::{Mac, boot_mac, parse_mac};
 use super::console::{complain, say};
 use super::dhcp::client::{Client, Kept};
 use super::dhcp::{self, Lease};
+use super::lockdown;
 use super::netlink::{Netlink, Route};
 
 /// How often to look for new cards.
@@ -56,6 +57,11 @@ pub(super) fn run() -> ExitCode {
     let mut served = HashSet::new();
     let mut raised = HashSet::new();
     loop {
+        if lockdown::is_on() {
+            // What appears now is down, and stays so.
+            thread::sleep(RETRY);
+            continue;
+        }
         let patient = started.elapsed() < BOOT_CARD_PATIENCE;
         let cards = cards(Path::new("/sys/class/net"));
         // A card that is down shows no carrier and hears no switch.
@@ -78,7 +84,7 @@ pub(super) fn run() -> ExitCode {
 
 /// Brings a card's link up.
 fn raise(name: &str) -> io::Result<()> {
-    Netlink::open()?.link_up(nix::net::if_::if_nametoindex(name)?)
+    lockdown::link_up(&Netlink::open()?, nix::net::if_::if_nametoindex(name)?)
 }
 
 /// The cards to ask for an address: the one booted from, and while that is absent nobody, until patience ends.
@@ -108,10 +114,15 @@ fn cards(folder: &Path) -> Vec<Card> {
     cards
 }
 
-/// Gets a lease for `card` and keeps it; again and again.
+/// Gets a lease for `card` and keeps it; again and again, until a lockdown.
 fn serve(card: &Card) {
     loop {
-        if let Err(error) = hold(card) {
+        let held = hold(card);
+        if lockdown::is_on() {
+            say(&format!("{}: no lease any more: lockdown", card.name));
+            return;
+        }
+        if let Err(error) = held {
             say(&format!("{}: {error}", card.name));
             thread::sleep(RETRY);
         }
@@ -122,7 +133,7 @@ fn serve(card: &Card) {
 fn hold(card: &Card) -> io::Result<()> {
     let index = nix::net::if_::if_nametoindex(card.name.as_str())?;
     let netlink = Netlink::open()?;
-    netlink.link_up(index)?;
+    lockdown::link_up(&netlink, index)?;
     await_carrier(&card.name);
     let client = Client::open(&card.name, card.mac)?;
     let Some(mut lease) = client.acquire()? else {

@@ -29,10 +29,10 @@ impl System {
         }
     }
 
-    /// Takes every network link down. In a sandbox it is recorded.
+    /// Takes every network link down, for the rest of this boot. In a sandbox it is recorded.
     pub fn lock_down(&self) {
         if self.may(Effect::LockDown) {
-            supervisor::links_down();
+            supervisor::lock_down();
         }
     }
 

@@ -164,6 +164,9 @@ pub struct Timing {
     /// Total memory of the machine, bytes.
     #[serde(default)]
     pub memory_total: u64,
+    /// What of it was available when this heartbeat was built, bytes; 0 from agents that do not say it.
+    #[serde(default)]
+    pub memory_available: u64,
 }
 
 /// Body of the 202 answer to a native heartbeat. Ironic's own answer is empty, which reads as the default.

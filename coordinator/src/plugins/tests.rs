@@ -135,6 +135,23 @@ fn the_archive_of_keys_has_each_folder_and_one_file_a_key() {
     assert_eq!(names, ["etc", "etc/ironwright", "etc/ironwright/plugin-keys", &file, "TRAILER!!!"]);
 }
 
+#[test]
+fn what_comes_behind_the_archive_of_keys_begins_where_the_kernel_looks_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for count in 1..=5 {
+        files.push(Author::new().public(&dir.path().join(count.to_string())));
+        let archive = trust::archive(&TrustedKeys::read(&files).unwrap()).unwrap();
+        assert_eq!(archive.len() % 512, 0, "{count} keys");
+        let mut plain = Vec::new();
+        let mut packed = flate2::bufread::GzDecoder::new(&archive[..]);
+        std::io::Read::read_to_end(&mut packed, &mut plain).unwrap();
+        // Only zeros are skipped by the kernel.
+        let behind = packed.into_inner();
+        assert!(behind.len() < 512 && behind.iter().all(|byte| *byte == 0), "{count} keys");
+    }
+}
+
 fn unpacked(archive: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(archive), &mut plain).unwrap();

@@ -1,8 +1,9 @@
 //! The small archive that puts the trusted keys into a ramdisk: cpio in the "newc" form (kernel,
 //! Documentation/driver-api/early-userspace/buffer-format.rst), packed with gzip, loaded as a further initrd.
 //!
-//! Packed, because a plain archive counts only at a multiple of four bytes, and UEFI puts one initrd right behind the other, whatever
-//! its length; a packed one is found anywhere.
+//! UEFI puts one initrd right behind the other, whatever its length, and the kernel takes an archive that is not packed for one only
+//! where a multiple of four bytes came before it. So this one is packed, which is found anywhere, and padded, so that what comes
+//! behind it is found too; the kernel skips the zeros.
 
 use std::io::Write as _;
 
@@ -11,6 +12,9 @@ use flate2::{Compression, GzBuilder};
 use ironwright_api::PLUGIN_KEYS_DIR;
 
 use super::key::TrustedKeys;
+
+/// The archive's length is a multiple of this, bytes: as with every other archive that a ramdisk is made of.
+const BLOCK: usize = 512;
 
 /// File type bits (POSIX, `sys/stat.h`) with permissions.
 const FOLDER: u32 = 0o040_755;
@@ -24,7 +28,9 @@ const FILE: u32 = 0o100_644;
 pub fn archive(keys: &TrustedKeys) -> std::io::Result<Vec<u8>> {
     let mut packed: GzEncoder<Vec<u8>> = GzBuilder::new().write(Vec::new(), Compression::best());
     packed.write_all(&cpio(keys))?;
-    packed.finish()
+    let mut archive = packed.finish()?;
+    archive.resize(archive.len().next_multiple_of(BLOCK), 0);
+    Ok(archive)
 }
 
 fn cpio(keys: &TrustedKeys) -> Vec<u8> {

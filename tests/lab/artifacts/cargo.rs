@@ -1,14 +1,19 @@
 //! Our own programs, built by cargo.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::command::Program;
 use super::{ArtifactError, workspace};
 
 /// The agent as it is in the ramdisk: static, optimised.
 pub(super) fn agent() -> Result<PathBuf, ArtifactError> {
+    agent_in(&workspace(), None)
+}
+
+/// The agent of the sources in `folder`, as it is in the ramdisk; built in `target` where that is given.
+pub(super) fn agent_in(folder: &Path, target: Option<&Path>) -> Result<PathBuf, ArtifactError> {
     // With a named target the flags apply to the agent only, not to build scripts and macros.
-    let program = build("ironwright-agent")
+    let program = build_in(folder, target, "ironwright-agent")
         .args(["--release", "--target", "x86_64-unknown-linux-gnu"])
         .env("RUSTFLAGS", "-C target-feature=+crt-static");
     executable("ironwright-agent", &program.run()?)
@@ -41,9 +46,32 @@ pub(super) fn coordinator_release() -> Result<PathBuf, ArtifactError> {
     executable("ironwright-coordinator", &program.run()?)
 }
 
+/// Agent and coordinator of the sources in `folder`, for development.
+pub(super) fn pair(
+    folder: &Path,
+    target: Option<&Path>,
+) -> Result<(PathBuf, PathBuf), ArtifactError> {
+    let program = build_in(folder, target, "ironwright-agent");
+    // With the lab, as for [`coordinator`].
+    let program =
+        program.args(["--package", "ironwright-coordinator", "--package", "lab", "--bins"]);
+    let report = program.run()?;
+    let find = |name| executable(name, &report);
+    Ok((find("ironwright-agent")?, find("ironwright-coordinator")?))
+}
+
 fn build(package: &str) -> Program {
+    build_in(&workspace(), None, package)
+}
+
+fn build_in(folder: &Path, target: Option<&Path>, package: &str) -> Program {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    Program::new(cargo)
+    let program = Program::new(cargo);
+    let program = match target {
+        Some(target) => program.env("CARGO_TARGET_DIR", target),
+        None => program,
+    };
+    program
         .args([
             "build",
             "--quiet",
@@ -51,7 +79,7 @@ fn build(package: &str) -> Program {
             "--package",
             package,
         ])
-        .folder(&workspace())
+        .folder(folder)
         .visible()
 }
 
