@@ -7,8 +7,8 @@ mod erase;
 mod ramdisk;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus};
 
 use anyhow::Context;
 
@@ -58,6 +58,20 @@ pub struct Options {
     /// Passed on, for example `--rounds 3 --on tmpfs`
     #[arg(last = true)]
     more: Vec<OsString>,
+}
+
+/// Runs a command of the lab in namespaces of its own, with `dir` as its run's directory; the disks there are dropped afterwards.
+fn in_a_run(dir: &Path, words: [&str; 2]) -> anyhow::Result<ExitStatus> {
+    let lab = crate::inside::lab_binary()?;
+    let words = words.map(OsString::from);
+    let command: Vec<OsString> = std::iter::once(lab.clone().into()).chain(words).collect();
+    let env = [(crate::runs::RUN_DIR, dir.as_os_str())];
+    let ended = crate::inside::program(lab.as_os_str(), &command, &env)?
+        .attached()
+        .context("starting the run")?
+        .join()?;
+    crate::runs::drop_disks(dir);
+    Ok(ended)
 }
 
 /// Builds what the script of `subject` needs: its arguments.

@@ -1,7 +1,6 @@
 //! The disks of one machine erased at once and one by one, for real: a virtual machine whose disks each have a speed of their
 //! own, cleaned through the coordinator.
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -48,15 +47,7 @@ fn say(text: &str) -> anyhow::Result<()> {
 fn run(inputs: &Inputs, at_once: u32) -> anyhow::Result<f64> {
     let dir = runs::create("bench-erase")?;
     inputs.leave_in(&dir)?;
-    let lab = crate::inside::lab_binary()?;
-    let command: Vec<OsString> =
-        vec![lab.clone().into(), "erase-inside".into(), at_once.to_string().into()];
-    let env = [(runs::RUN_DIR, dir.as_os_str())];
-    let ended = crate::inside::program(lab.as_os_str(), &command, &env)?
-        .attached()
-        .context("starting the run")?
-        .join()?;
-    runs::drop_disks(&dir);
+    let ended = super::in_a_run(&dir, ["erase-inside", &at_once.to_string()])?;
     ensure!(ended.success(), "the machine was not cleaned; the logs are in {}", dir.display());
     let figure = std::fs::read_to_string(dir.join(FIGURE)).context("reading the figure")?;
     figure.parse().with_context(|| format!("reading the figure {figure:?}"))

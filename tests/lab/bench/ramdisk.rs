@@ -105,15 +105,8 @@ fn boot(inputs: &Inputs, ramdisk: &Ramdisk, firmware: Firmware) -> anyhow::Resul
     let dir = runs::create("bench-ramdisk")?;
     let (kernel, initrd) = (ramdisk.vmlinuz.clone(), ramdisk.initrd.clone());
     Inputs { kernel, ramdisk: initrd, ..inputs.clone() }.leave_in(&dir)?;
-    let lab = crate::inside::lab_binary()?;
     let word = if firmware == Firmware::Uefi { "uefi" } else { "bios" };
-    let command: Vec<OsString> = vec![lab.clone().into(), "ramdisk-inside".into(), word.into()];
-    let env = [(runs::RUN_DIR, dir.as_os_str())];
-    let ended = crate::inside::program(lab.as_os_str(), &command, &env)?
-        .attached()
-        .context("starting the run")?
-        .join()?;
-    runs::drop_disks(&dir);
+    let ended = super::in_a_run(&dir, ["ramdisk-inside", word])?;
     ensure!(ended.success(), "the machine did not boot; the logs are in {}", dir.display());
     read(&dir.join(FIGURES))
 }
