@@ -1,0 +1,172 @@
+//! Plugin: firmware of everything that fwupd drives, to a pinned baseline, through fwupdtool.
+//!
+//! The baseline and its cabinets are in the bundle: whoever signs the bundle signs the firmware. fwupdtool does the work, and what
+//! decides is what the devices, asked anew, say of themselves.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod baseline;
+mod tool;
+mod update;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use ironwright_plugin::{
+    Context, Failed, Manifest, Plugin, Problem, Request, Safety, Step, StepInfo, Success, Who,
+    serve,
+};
+use serde_json::json;
+
+use tool::Fwupdtool;
+use update::{End, Fwupd, Pinned};
+
+/// The manifest says what each step is; the program must not say anything else.
+const MANIFEST: &str = include_str!("../manifest.json");
+/// Where the bundle has the baseline and its cabinets.
+const FOLDER: &str = "/firmware";
+
+fn info(name: &str) -> StepInfo {
+    let manifest = serde_json::from_str::<Manifest>(MANIFEST).ok();
+    let known = manifest.and_then(|manifest| manifest.step(name).cloned());
+    known.unwrap_or_else(|| StepInfo {
+        name: name.to_owned(),
+        interface: "firmware".to_owned(),
+        priority: 0,
+        argsinfo: std::collections::BTreeMap::new(),
+        abortable: false,
+        safety: Safety::Changes,
+    })
+}
+
+fn problem(who: Who, message: String, remedy: &str) -> Problem {
+    (message, Failed { who, remedy: remedy.to_owned() })
+}
+
+fn order(message: String) -> Problem {
+    let remedy = "correct root/firmware of the plugin's folder and build the bundle again, or look at the machine";
+    problem(Who::Order, message, remedy)
+}
+
+fn hardware(message: String) -> Problem {
+    problem(
+        Who::Hardware,
+        message,
+        "look at the device and at the plugin's log, then order the step again",
+    )
+}
+
+fn broken(message: String) -> Problem {
+    problem(Who::Plugin, message, "build the bundle again with plugins/build")
+}
+
+struct Update;
+
+impl Step for Update {
+    fn info(&self) -> StepInfo {
+        info("update_fwupd")
+    }
+
+    fn plan(&self, request: &Request) -> Result<Vec<String>, Problem> {
+        // After the restart there is nothing to plan: what runs is looked at.
+        if !request.state.is_null() {
+            return Ok(vec!["look which firmware runs after the restart".to_owned()]);
+        }
+        let entries = baseline::read(Path::new(FOLDER)).map_err(order)?;
+        let fwupd = Fwupdtool::new().map_err(broken)?;
+        let standing = update::look(&fwupd, &entries).map_err(order)?;
+        update::check_cabinets(&fwupd, Path::new(FOLDER), &standing.pinned).map_err(order)?;
+        Ok(standing.pinned.iter().filter(|pinned| pinned.due).map(Pinned::says).collect())
+    }
+
+    fn run(&self, request: &Request, context: &Context) -> Result<Success, Problem> {
+        let folder = Path::new(FOLDER);
+        let entries = baseline::read(folder).map_err(order)?;
+        let fwupd = Fwupdtool::new().map_err(broken)?;
+        let end = match &request.state {
+            state if state.is_null() => {
+                let standing = update::look(&fwupd, &entries).map_err(order)?;
+                update::check_cabinets(&fwupd, folder, &standing.pinned).map_err(order)?;
+                let mut said = None;
+                let mut progress = |done, total, what: &str| {
+                    // fwupdtool repeats itself; an agent reads so many lines and no more.
+                    if said.replace((done, what.to_owned())) != Some((done, what.to_owned())) {
+                        context.progress(done, Some(total), what);
+                    }
+                };
+                update::update(&fwupd, folder, &standing, &mut progress)
+            }
+            state => update::after_restart(&fwupd, &entries, state),
+        };
+        Ok(match end.map_err(hardware)? {
+            End::Restart { words, state } => Success::Reboot(words, state),
+            End::Reached { changed, evidence } => {
+                let count = evidence["devices"].as_array().map_or(0, Vec::len);
+                let message = format!("{count} devices say the version of the baseline");
+                match changed {
+                    true => Success::Changed(message, evidence),
+                    false => Success::Unchanged(message, evidence),
+                }
+            }
+        })
+    }
+}
+
+struct Show;
+
+impl Step for Show {
+    fn info(&self) -> StepInfo {
+        info("show_fwupd")
+    }
+
+    fn plan(&self, _: &Request) -> Result<Vec<String>, Problem> {
+        Ok(vec!["ask fwupd for all devices and their versions".to_owned()])
+    }
+
+    fn run(&self, _: &Request, _: &Context) -> Result<Success, Problem> {
+        let fwupd = Fwupdtool::new().map_err(broken)?;
+        let found = fwupd.devices(&[]).map_err(hardware)?;
+        let devices = found.iter().map(|device| {
+            json!({
+                "name": device.name, "device": device.id, "plugin": device.plugin, "guids": device.guids,
+                "version": device.version, "flags": device.flags, "problems": device.problems,
+            })
+        });
+        let evidence = json!({"devices": devices.collect::<Vec<_>>()});
+        Ok(Success::Unchanged(format!("{} devices", found.len()), evidence))
+    }
+}
+
+fn main() -> ExitCode {
+    serve(&Plugin {
+        name: "firmware-fwupd",
+        version: env!("CARGO_PKG_VERSION"),
+        steps: &[&Update, &Show],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manifest_is_good_and_names_every_step_of_the_program() {
+        let manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
+        assert_eq!(manifest.problems(), []);
+        assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
+        let names: Vec<&str> = manifest.steps.iter().map(|step| step.name.as_str()).collect();
+        assert_eq!(names, ["update_fwupd", "show_fwupd"]);
+    }
+
+    #[test]
+    fn a_bundle_without_a_baseline_or_the_tool_says_so_before_anything_is_done() {
+        let request =
+            serde_json::from_value(json!({"op": "plan", "step": "update_fwupd"})).unwrap();
+        let (message, failed) = Update.plan(&request).unwrap_err();
+        assert!(
+            message.starts_with("the bundle's baseline /firmware/baseline.json: "),
+            "{message}"
+        );
+        assert_eq!(failed.who, Who::Order);
+    }
+}

@@ -1,0 +1,150 @@
+//! fwupdtool in the bundle: without its daemon, with everything that it writes in one folder that goes with the plugin.
+
+use std::cell::Cell;
+use std::cmp::Ordering;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+
+use crate::answer::{self, Device};
+use crate::update::{Fwupd, Left};
+
+const PROGRAM: &str = "/usr/bin/fwupdtool";
+/// What mends its listening for devices (`shim.c`).
+const SHIM: &str = "/lib/shim.so";
+/// Most that it may print, bytes.
+const SAID_MAX: u64 = 4 << 20;
+
+/// The program, with a folder for what it writes.
+#[derive(Debug)]
+pub(crate) struct Fwupdtool {
+    folder: PathBuf,
+    /// Its history must be that of one installation only.
+    histories: Cell<u32>,
+}
+
+impl Fwupdtool {
+    /// Makes the folder.
+    ///
+    /// # Errors
+    /// Where it cannot be made, or the program is not in this bundle.
+    pub(crate) fn new() -> Result<Self, String> {
+        if !Path::new(PROGRAM).is_file() {
+            return Err(format!("{PROGRAM} is not in this bundle: build it with plugins/build"));
+        }
+        let folder = std::env::temp_dir().join(format!("firmware-fwupd-{}", std::process::id()));
+        fs::create_dir(&folder).map_err(|error| format!("making {}: {error}", folder.display()))?;
+        Ok(Self { folder, histories: Cell::new(0) })
+    }
+
+    /// Runs it with the history in `history` and hands each line of its log to `log`; returns what it printed. How it exits is not
+    /// asked: it exits well though a device did not take its firmware, and badly though one did.
+    #[expect(clippy::disallowed_methods, reason = "a plugin is the place that starts its tools")]
+    fn ask(
+        &self,
+        history: &str,
+        args: &[&str],
+        log: &mut (dyn FnMut(&str) + Send),
+    ) -> Result<String, String> {
+        let mut child = Command::new(PROGRAM)
+            .args(args)
+            .env("LD_PRELOAD", SHIM)
+            .env("LC_ALL", "C.UTF-8")
+            .env("NO_COLOR", "1")
+            .env("HOME", &self.folder)
+            .env("STATE_DIRECTORY", self.folder.join(history))
+            .env("LOCALCONF_DIRECTORY", self.folder.join(history))
+            .env("CACHE_DIRECTORY", self.folder.join("cache"))
+            .env("FWUPD_LOCKDIR", &self.folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("starting {PROGRAM}: {error}"))?;
+        let (out, err) = (child.stdout.take(), child.stderr.take());
+        let said = thread::scope(|scope| {
+            scope.spawn(|| {
+                let lines = err.into_iter().flat_map(|err| BufReader::new(err).lines());
+                lines.map_while(Result::ok).for_each(|line| log(&line));
+            });
+            let mut said = String::new();
+            let read = out.map(|out| out.take(SAID_MAX).read_to_string(&mut said)).transpose();
+            read.map(|_| said)
+        });
+        child.wait().map_err(|error| format!("waiting for {PROGRAM}: {error}"))?;
+        said.map_err(|error| format!("reading what {PROGRAM} says: {error}"))
+    }
+}
+
+/// Its log goes on to ours, without how far it is with loading.
+fn note(line: &str) {
+    if answer::progress(line).is_none() {
+        writeln!(std::io::stderr(), "fwupdtool: {line}").ok();
+    }
+}
+
+impl Fwupd for Fwupdtool {
+    fn devices(&self, plugins: &[&str]) -> Result<Vec<Device>, String> {
+        let mut args = vec!["get-devices", "--json"];
+        args.extend(plugins.iter().flat_map(|plugin| ["--plugins", plugin]));
+        answer::devices(&self.ask("none", &args, &mut note)?)
+    }
+
+    fn versions_in(&self, cabinet: &Path) -> Result<Vec<String>, String> {
+        let cabinet = cabinet.display().to_string();
+        let said = self.ask("none", &["get-details", &cabinet], &mut note)?;
+        Ok(answer::versions_in(&said).into_iter().map(str::to_owned).collect())
+    }
+
+    fn compare(&self, device: &Device, version: &str) -> Result<Ordering, String> {
+        let mut args = vec!["vercmp", device.version.as_str(), version];
+        if !device.version_format.is_empty() {
+            args.push(&device.version_format);
+        }
+        let said = self.ask("none", &args, &mut note)?;
+        answer::order(&said).ok_or_else(|| {
+            format!("fwupdtool cannot compare {:?} and {version:?}: {said}", device.version)
+        })
+    }
+
+    fn install(
+        &self,
+        device: &Device,
+        cabinet: &Path,
+        older: bool,
+        progress: &mut (dyn FnMut(u64, &str) + Send),
+    ) -> Result<Left, String> {
+        let number = self.histories.get();
+        self.histories.set(number + 1);
+        let history = format!("history-{number}");
+        let cabinet = cabinet.display().to_string();
+        let mut args =
+            vec!["install", &cabinet, &device.id, "--json", "--assume-yes", "--no-reboot-check"];
+        args.extend(["--plugins", &device.plugin]);
+        if older {
+            args.push("--allow-older");
+        }
+        let said = self.ask(&history, &args, &mut |line| match answer::progress(line) {
+            Some((what, percent)) => progress(percent, what),
+            None => note(line),
+        })?;
+        let told =
+            self.ask(&history, &["get-history", "--json", "--plugins", &device.plugin], &mut note)?;
+        let entry = answer::devices(&told)?.into_iter().find(|entry| entry.id == device.id);
+        let failed = entry.as_ref().is_some_and(Device::has_failed);
+        let complaint = failed.then(|| "its history calls the update failed".to_owned());
+        Ok(Left {
+            complaint: answer::complaint(&said).or(complaint),
+            waits_for: entry.as_ref().and_then(Device::waits_for),
+        })
+    }
+}
+
+impl Drop for Fwupdtool {
+    fn drop(&mut self) {
+        // Confined, it goes with the plugin's own /tmp anyway.
+        fs::remove_dir_all(&self.folder).ok();
+    }
+}
