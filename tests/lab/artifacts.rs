@@ -183,7 +183,7 @@ pub fn image_raid() -> Result<PathBuf, ArtifactError> {
 /// # Errors
 /// [`ArtifactError`].
 pub fn plugins() -> Result<Vec<crate::runs::Bundle>, ArtifactError> {
-    ["raid-mdadm"].into_iter().map(plugin::bundle).collect()
+    ["raid-mdadm", "examples/checksum"].into_iter().map(plugin::bundle).collect()
 }
 
 /// A real cloud image: Debian with its cloud kernel and cloud-init (qcow2). Says `IMAGE-READY …` as the small one does, after its

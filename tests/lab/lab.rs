@@ -71,6 +71,8 @@ pub struct LabSpec {
     pub cleaning: Cleaning,
     /// Plugins of this run whose authors are trusted, by name. They are offered once [`Lab::offer`] says so.
     pub plugins: Vec<&'static str>,
+    /// Public keys of other authors who are trusted.
+    pub authors: Vec<PathBuf>,
     /// Another rescue archive than the built one.
     pub rescue: Option<PathBuf>,
 }
@@ -85,6 +87,7 @@ impl LabSpec {
             deadlines: Deadlines::default(),
             cleaning: Cleaning::default(),
             plugins: Vec::new(),
+            authors: Vec::new(),
             rescue: None,
         }
     }
@@ -210,7 +213,12 @@ impl Lab {
         };
         let bundles = spec.plugins.iter().map(bundle).collect::<anyhow::Result<Vec<_>>>()?;
         let options = Options {
-            plugin_keys: bundles.iter().map(|bundle| bundle.key.clone()).collect(),
+            plugin_keys: bundles
+                .iter()
+                .map(|bundle| &bundle.key)
+                .chain(&spec.authors)
+                .cloned()
+                .collect(),
             kernel: inputs.kernel.clone(),
             ramdisk: inputs.ramdisk.clone(),
             rescue: spec.rescue.clone().unwrap_or_else(|| inputs.rescue.clone()),
@@ -232,10 +240,18 @@ impl Lab {
     pub fn offer(&self, name: &str) -> anyhow::Result<()> {
         let bundle =
             self.inputs.plugin(name).with_context(|| format!("this run has no plugin {name}"))?;
-        let short = name.rsplit('/').next().unwrap_or(name);
+        self.offer_file(name.rsplit('/').next().unwrap_or(name), &bundle.file)
+    }
+
+    /// The same with a bundle of the caller's own.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be copied.
+    pub fn offer_file(&self, short: &str, bundle: &Path) -> anyhow::Result<()> {
         let (partial, file) = (format!("{short}.partial"), format!("{short}.plugin"));
         let folder = self.coordinator.plugins();
-        std::fs::copy(&bundle.file, folder.join(&partial))?;
+        std::fs::copy(bundle, folder.join(&partial))?;
         std::fs::rename(folder.join(partial), folder.join(file))?;
         Ok(())
     }

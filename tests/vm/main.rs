@@ -18,6 +18,8 @@ mod image;
 #[cfg(test)]
 mod lockdown;
 #[cfg(test)]
+mod plugin;
+#[cfg(test)]
 mod raid;
 #[cfg(test)]
 mod ramdisk;

@@ -1,0 +1,129 @@
+//! A plugin in Python on a whole machine: its bundle comes while the ramdisk, which has no Python, is running already.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use axum::http::Method;
+use ironwright_agent::plugin::bundle;
+use ironwright_agent::plugin::key::{SigningKey, TrustedKeys};
+use lab::Firmware;
+use lab::runs::{self, Inputs};
+use serde_json::{Value, json};
+
+use crate::stage::{DEPLOY, Stage};
+
+/// The plugin, built by `plugins/build`: Python itself is in its bundle.
+const EXAMPLE: &str = "examples/checksum";
+
+/// How much of the disk it reads, MiB: long enough for its progress to be seen.
+const MIB: usize = 256;
+
+/// An author of this test: the example's bundle is opened, and signed anew with a key made here.
+fn signed_here() -> (bundle::Made, PathBuf, PathBuf) {
+    let dir = runs::dir_of_this_run().unwrap();
+    let inputs = Inputs::of_this_run().unwrap();
+    let built = inputs.plugin(EXAMPLE).unwrap();
+    let trusted = TrustedKeys::read(std::slice::from_ref(&built.key)).unwrap();
+    let bytes = bundle::read(&built.file).unwrap();
+    let folder = bundle::verify(&bytes, &trusted, None).unwrap().unpack(&dir.join("tree")).unwrap();
+    let key = SigningKey::make(&dir.join("author")).unwrap();
+    let file = dir.join("signed-here.bundle");
+    let made = bundle::make(&folder, &key, &file).unwrap();
+    fs::remove_dir_all(dir.join("tree")).unwrap();
+    (made, file, dir.join("author.pub"))
+}
+
+async fn about(stage: &Stage, path: &str) -> Value {
+    let path = format!("/v1/nodes/{}{path}", stage.node);
+    stage.lab.api.send(Method::GET, &path, None).await.unwrap()
+}
+
+/// What the API shows of the running plugin, from its first word to its last.
+async fn seen_while_it_runs(stage: &Stage) -> Vec<Value> {
+    let (mut seen, end): (Vec<Value>, _) = (Vec::new(), Instant::now() + DEPLOY);
+    loop {
+        let progress = about(stage, "/progress").await;
+        let plugin = &progress["progress"]["plugin"];
+        if plugin.is_object() && seen.last() != Some(plugin) {
+            seen.push(plugin.clone());
+        }
+        match progress["provision_state"].as_str() {
+            Some("manageable") => return seen,
+            Some("clean failed") | None => panic!("{progress}"),
+            Some(_) => assert!(Instant::now() < end, "{progress}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn start_of_disk(stage: &Stage, path: &Path) -> String {
+    let disk = File::open(stage.lab.rack.machines[0].disk(0)).unwrap();
+    let mut piece = vec![0; MIB << 20];
+    disk.read_exact_at(&mut piece, 0).unwrap();
+    fs::write(path, &piece).unwrap();
+    let sum = crate::stage::sha256(path);
+    fs::remove_file(path).unwrap();
+    sum
+}
+
+#[tokio::test]
+#[ignore = "a virtual machine: cargo lab test"]
+async fn a_python_plugin_signed_now_reaches_a_running_ramdisk_and_is_watched_over_the_api() {
+    let (made, file, author) = signed_here();
+    let stage = Stage::available(Firmware::Uefi, |lab| lab.authors = vec![author]).await;
+    let (api, dir) = (&stage.lab.api, runs::dir_of_this_run().unwrap());
+    let disk = fs::File::options().write(true).open(stage.lab.rack.machines[0].disk(0)).unwrap();
+    for at in 0..MIB as u64 {
+        disk.write_all_at(format!("block {at} of the test").as_bytes(), at << 20).unwrap();
+    }
+    let ramdisk = fs::read(&stage.lab.inputs.ramdisk).unwrap();
+    assert!(!ramdisk.windows(6).any(|name| name == b"python"), "the base ramdisk has no Python");
+
+    // The ramdisk boots, does a step of its own, and is held: nobody has given the coordinator any plugin yet.
+    api.provision(stage.node, "manage", &json!({})).await.unwrap();
+    stage.wait("manageable").await;
+    let steps = json!({"clean_steps": [
+        {"interface": "deploy", "step": "erase_pstore"},
+        {"interface": "power", "step": "hold"},
+        {"interface": "deploy", "step": "checksum_disks", "args": {"mib": MIB}},
+    ]});
+    api.provision(stage.node, "clean", &steps).await.unwrap();
+    stage.wait("clean hold").await;
+    let lookup = api.progress(stage.node).await.unwrap().moments["lookup"];
+
+    let began = Instant::now();
+    stage.lab.offer_file("checksum", &file).unwrap();
+    // The coordinator looks every 5 s.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    api.provision(stage.node, "unhold", &json!({})).await.unwrap();
+    let seen = seen_while_it_runs(&stage).await;
+    let seconds = began.elapsed().as_secs_f64();
+    assert!(seen.len() > 2, "progress was seen {} times: {seen:?}", seen.len());
+    for progress in &seen {
+        assert_eq!(progress["total"], MIB, "{progress}");
+        assert_eq!(progress["message"], "/dev/nvme0n1", "{progress}");
+    }
+    let again = api.progress(stage.node).await.unwrap().moments["lookup"];
+    assert_eq!(lookup, again, "it is the boot that ran before the bundle came");
+
+    let evidence = about(&stage, "/evidence").await["evidence"].clone();
+    let proof = evidence.as_array().unwrap().iter().find(|proof| proof["proof"] == "plugin");
+    let proof = proof.unwrap_or_else(|| panic!("{evidence}"));
+    assert_eq!((&proof["sha256"], &proof["key_id"]), (&json!(made.sha256), &json!(made.key_id)));
+    let sum = start_of_disk(&stage, &dir.join("start"));
+    assert_eq!(proof["data"]["sha256"], json!({"/dev/nvme0n1": sum}), "{proof}");
+    assert_eq!(fs::read(&stage.lab.inputs.ramdisk).unwrap(), ramdisk);
+    let last = seen.last().unwrap();
+    println!(
+        "bundle: {} bytes; put there to step ended: {seconds:.1} s (6 s of them the wait for the coordinator's look); \
+         progress seen {} times, last {}/{}; base ramdisk: {} bytes, before and after",
+        made.bytes,
+        seen.len(),
+        last["done"],
+        last["total"],
+        ramdisk.len(),
+    );
+    println!("evidence: {proof}");
+}
