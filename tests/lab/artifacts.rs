@@ -3,7 +3,7 @@
 
 mod cargo;
 pub mod command;
-mod plugin;
+pub mod plugin;
 pub mod revision;
 mod store;
 
@@ -184,6 +184,14 @@ pub fn image_raid() -> Result<PathBuf, ArtifactError> {
 /// [`ArtifactError`].
 pub fn plugins() -> Result<Vec<crate::runs::Bundle>, ArtifactError> {
     ["raid-mdadm", "examples/checksum"].into_iter().map(plugin::bundle).collect()
+}
+
+/// A plugin of ours in Rust, as it is in its bundle.
+///
+/// # Errors
+/// [`ArtifactError`].
+pub fn plugin_program(name: &str) -> Result<PathBuf, ArtifactError> {
+    cargo::plugin(name)
 }
 
 /// A real cloud image: Debian with its cloud kernel and cloud-init (qcow2). Says `IMAGE-READY …` as the small one does, after its

@@ -112,6 +112,10 @@ fn without_machines(phases: &mut Phases) -> anyhow::Result<()> {
         let clients = ["--", "--ignored", "--test-threads", "1", "--skip", "slow::", "clients::"];
         counted(cargo(&[&["test", "--package", "lab", "--test", "process"][..], &clients].concat()))
     })?;
+    phases.run("fwupd", || {
+        let fwupd = ["--", "--ignored", "--nocapture", "--test-threads", "1", "fwupd::"];
+        counted(cargo(&[&["test", "--package", "lab", "--test", "process"][..], &fwupd].concat()))
+    })?;
     phases.run("a real conductor", || {
         crate::ironic::install().context("installing Ironic")?;
         let conductor = ["--", "--ignored", "--test-threads", "1", "conductor::"];
@@ -176,7 +180,8 @@ fn shellcheck() -> Program {
         ["assemble", "config-drive", "debian", "full", "initrd-init", "partition", "raid", "small"];
     Program::new("shellcheck")
         .dir(workspace())
-        .args([".ci/run", "plugins/build", "ramdisk/build", "ramdisk/rescue"])
+        .args([".ci/run", "plugins/build", "plugins/firmware-fwupd/testdata/capture"])
+        .args(["ramdisk/build", "ramdisk/rescue"])
         .args(scripts.map(|name| format!("tests/lab/images/{name}")))
 }
 

@@ -12,6 +12,8 @@ mod conductor;
 #[cfg(test)]
 mod deploy;
 #[cfg(test)]
+mod fwupd;
+#[cfg(test)]
 mod image;
 #[cfg(test)]
 mod interrupted;

@@ -67,7 +67,7 @@ impl Entry {
                 "version is empty: give the version that the device is to report".to_owned(),
             );
         }
-        if self.cabinet.is_empty() || self.cabinet.starts_with('.') || self.cabinet.contains('/') {
+        if !plain(&self.cabinet) {
             return Some(format!(
                 "cabinet is {:?}: give the name of a file in {}",
                 self.cabinet,
@@ -106,12 +106,23 @@ fn sha256(path: &Path) -> io::Result<String> {
     Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Reads `baseline.json` of `folder`; its cabinets are there and are those that it names.
+/// Whether this is the name of a file, and no path out of its folder.
+fn plain(name: &str) -> bool {
+    !name.is_empty() && !name.starts_with('.') && !name.contains('/')
+}
+
+/// Reads the baseline `name` in `folder`; its cabinets are there and are those that it names.
 ///
 /// # Errors
 /// All that is wrong with it, by entry.
-pub(crate) fn read(folder: &Path) -> Result<Vec<Entry>, String> {
-    let path = folder.join("baseline.json");
+pub(crate) fn read(folder: &Path, name: &str) -> Result<Vec<Entry>, String> {
+    if !plain(name) {
+        return Err(format!(
+            "baseline is {name:?}: give the name of a file in {}",
+            folder.display()
+        ));
+    }
+    let path = folder.join(name);
     let text = std::fs::read_to_string(&path)
         .map_err(|error| format!("the bundle's baseline {}: {error}", path.display()))?;
     let entries: Vec<Entry> = serde_json::from_str(&text)
@@ -139,7 +150,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("baseline.json"), baseline.to_string()).unwrap();
         std::fs::write(folder.path().join("a.cab"), "firmware").unwrap();
-        read(folder.path())
+        read(folder.path(), "baseline.json")
     }
 
     fn entry(change: &[(&str, Value)]) -> Value {
@@ -173,8 +184,10 @@ mod tests {
             assert!(error.contains("entry 2: ") || error.contains("unknown field"), "{error}");
         }
         assert!(read_with(&json!([])).unwrap_err().contains("pins nothing"));
+        let outside = read(Path::new("/firmware"), "../etc/passwd").unwrap_err();
+        assert!(outside.starts_with("baseline is \"../etc/passwd\""), "{outside}");
         assert!(
-            read(Path::new("/no-such")).unwrap_err().contains("/no-such/baseline.json: No such")
+            read(Path::new("/no-such"), "a.json").unwrap_err().contains("/no-such/a.json: No such")
         );
     }
 }

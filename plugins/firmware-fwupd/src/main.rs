@@ -16,15 +16,18 @@ use ironwright_plugin::{
     Context, Failed, Manifest, Plugin, Problem, Request, Safety, Step, StepInfo, Success, Who,
     serve,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
+use baseline::Entry;
 use tool::Fwupdtool;
 use update::{End, Fwupd, Pinned};
 
 /// The manifest says what each step is; the program must not say anything else.
 const MANIFEST: &str = include_str!("../manifest.json");
-/// Where the bundle has the baseline and its cabinets.
+/// Where the bundle has baselines and their cabinets.
 const FOLDER: &str = "/firmware";
+/// The baseline where the order names none.
+const BASELINE: &str = "baseline.json";
 
 fn info(name: &str) -> StepInfo {
     let manifest = serde_json::from_str::<Manifest>(MANIFEST).ok();
@@ -60,6 +63,12 @@ fn broken(message: String) -> Problem {
     problem(Who::Plugin, message, "build the bundle again with plugins/build")
 }
 
+/// The baseline that the order means.
+fn entries(request: &Request) -> Result<Vec<Entry>, Problem> {
+    let name = request.args.get("baseline").and_then(Value::as_str).unwrap_or(BASELINE);
+    baseline::read(Path::new(FOLDER), name).map_err(order)
+}
+
 struct Update;
 
 impl Step for Update {
@@ -72,7 +81,7 @@ impl Step for Update {
         if !request.state.is_null() {
             return Ok(vec!["look which firmware runs after the restart".to_owned()]);
         }
-        let entries = baseline::read(Path::new(FOLDER)).map_err(order)?;
+        let entries = entries(request)?;
         let fwupd = Fwupdtool::new().map_err(broken)?;
         let standing = update::look(&fwupd, &entries).map_err(order)?;
         update::check_cabinets(&fwupd, Path::new(FOLDER), &standing.pinned).map_err(order)?;
@@ -81,7 +90,7 @@ impl Step for Update {
 
     fn run(&self, request: &Request, context: &Context) -> Result<Success, Problem> {
         let folder = Path::new(FOLDER);
-        let entries = baseline::read(folder).map_err(order)?;
+        let entries = entries(request)?;
         let fwupd = Fwupdtool::new().map_err(broken)?;
         let end = match &request.state {
             state if state.is_null() => {

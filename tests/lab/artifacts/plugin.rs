@@ -14,7 +14,7 @@ pub(super) fn bundle(name: &str) -> Result<Bundle, ArtifactError> {
     let folder = sources.join(name);
     let list = folder.join("packages.txt");
     let text = fs::read_to_string(&list).map_err(ArtifactError::file(&list))?;
-    let names = packages_in(&text);
+    let names = names_in(&text);
     let agent = cargo::agent()?;
     let mut key = Key::new();
     for path in [&sources.join("build"), &list, &folder.join("manifest.json")] {
@@ -63,8 +63,9 @@ pub(super) fn bundle(name: &str) -> Result<Bundle, ArtifactError> {
     Ok(Bundle { name: name.to_owned(), file, key })
 }
 
-/// The first word of each line that says something.
-fn packages_in(text: &str) -> Vec<&str> {
+/// The packages that a `packages.txt` names.
+#[must_use]
+pub fn names_in(text: &str) -> Vec<&str> {
     let words = text.lines().filter(|line| !line.starts_with('#'));
     words.filter_map(|line| line.split_whitespace().next()).collect()
 }
@@ -75,6 +76,6 @@ mod tests {
 
     #[test]
     fn packages_are_named_one_a_line() {
-        assert_eq!(packages_in("# a comment\nmdadm sbin/mdadm\n\nlibc6\n"), ["mdadm", "libc6"]);
+        assert_eq!(names_in("# a comment\nmdadm sbin/mdadm\n\nlibc6\n"), ["mdadm", "libc6"]);
     }
 }

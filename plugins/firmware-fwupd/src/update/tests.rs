@@ -70,7 +70,7 @@ impl Fwupd for FakeFwupd {
     }
 }
 
-fn entries(change: Value) -> Vec<Entry> {
+fn entries(change: &Value) -> Vec<Entry> {
     let mut entry =
         json!({"plugin": "nvme", "guid": "g", "version": "2", "cabinet": "a.cab", "sha256": "00"});
     for (key, value) in change.as_object().unwrap() {
@@ -90,7 +90,7 @@ fn run(fwupd: &FakeFwupd, entries: &[Entry]) -> (Result<End, String>, Vec<(u64, 
 #[test]
 fn every_device_that_is_meant_gets_it_once_with_a_bar_that_only_grows() {
     let fwupd = FakeFwupd::new(&[("a", "1"), ("b", "2"), ("c", "1")]);
-    let entries = entries(json!({}));
+    let entries = entries(&json!({}));
     let plan: Vec<String> =
         look(&fwupd, &entries).unwrap().pinned.iter().map(Pinned::says).collect();
     assert_eq!(plan[0], "a (a): 1 to 2, from a.cab");
@@ -123,7 +123,7 @@ fn what_is_against_the_baseline_is_said_before_anything_is_installed() {
         (vec![("a", "3")], json!({"downgrade": true}), None),
     ] {
         let fwupd = FakeFwupd::new(&devices);
-        let entries = entries(change);
+        let entries = entries(&change);
         match (look(&fwupd, &entries), expected) {
             (Err(words), Some(expected)) => assert!(words.contains(expected), "{words}"),
             (Ok(standing), None) => assert!(standing.pinned.len() + standing.absent.len() == 1),
@@ -131,18 +131,18 @@ fn what_is_against_the_baseline_is_said_before_anything_is_installed() {
         }
         assert!(fwupd.installed.take().is_empty());
     }
-    let twice = [entries(json!({})), entries(json!({"guid": null, "name": "a"}))].concat();
+    let twice = [entries(&json!({})), entries(&json!({"guid": null, "name": "a"}))].concat();
     let words = look(&FakeFwupd::new(&[("a", "1")]), &twice).unwrap_err();
     assert_eq!(words, "a (a) is pinned twice");
     let locked = FakeFwupd::new(&[("a", "1")]);
     locked.devices.borrow_mut()[0].flags = vec!["locked".to_owned()];
-    assert!(look(&locked, &entries(json!({}))).unwrap_err().contains("fwupd cannot update it"));
+    assert!(look(&locked, &entries(&json!({}))).unwrap_err().contains("fwupd cannot update it"));
 }
 
 #[test]
 fn a_cabinet_without_the_pinned_version_is_refused() {
     let fwupd = FakeFwupd::new(&[("a", "1")]);
-    let entries = entries(json!({"version": "7"}));
+    let entries = entries(&json!({"version": "7"}));
     let standing = look(&fwupd, &entries).unwrap();
     let words = check_cabinets(&fwupd, Path::new("/f"), &standing.pinned).unwrap_err();
     assert_eq!(words, "the cabinet a.cab has no firmware of version 7 (it has: 2)");
@@ -150,7 +150,7 @@ fn a_cabinet_without_the_pinned_version_is_refused() {
 
 #[test]
 fn the_device_decides_and_not_what_fwupd_says() {
-    let entries = entries(json!({}));
+    let entries = entries(&json!({}));
     let silent = FakeFwupd::new(&[("a", "1")]).ends("a", None, None, false);
     assert_eq!(
         run(&silent, &entries).0.unwrap_err(),
@@ -168,7 +168,7 @@ fn the_device_decides_and_not_what_fwupd_says() {
 
 #[test]
 fn a_device_that_waits_is_judged_after_the_restart() {
-    let entries = entries(json!({}));
+    let entries = entries(&json!({}));
     for takes in [true, false] {
         let fwupd =
             FakeFwupd::new(&[("a", "1"), ("b", "2")]).ends("a", None, Some("a restart"), takes);
@@ -183,7 +183,7 @@ fn a_device_that_waits_is_judged_after_the_restart() {
                 assert_eq!(evidence["devices"][0]["after"], "2");
             }
             Err(words) if !takes => {
-                assert!(words.starts_with("a (a) says 1 after the restart, and not 2"), "{words}")
+                assert!(words.starts_with("a (a) says 1 after the restart, and not 2"), "{words}");
             }
             other => panic!("{other:?}"),
         }
