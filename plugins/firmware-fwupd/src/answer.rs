@@ -103,15 +103,6 @@ pub(crate) fn devices(text: &str) -> Result<Vec<Device>, String> {
     }
 }
 
-/// What `install` complains of; it says nothing where all went well.
-pub(crate) fn complaint(text: &str) -> Option<String> {
-    match serde_json::from_str(text) {
-        Ok(Answer::Error { error }) => Some(error.message),
-        Ok(Answer::Devices { .. }) => None,
-        Err(_) => Some(start(text)).filter(|words| !words.is_empty()),
-    }
-}
-
 /// The versions that a cabinet has, as `get-details` prints them: it has no JSON for a cabinet.
 pub(crate) fn versions_in(text: &str) -> Vec<&str> {
     text.lines().filter_map(|line| Some(line.split_once("New version:")?.1.trim())).collect()
@@ -175,14 +166,6 @@ mod tests {
         }
         let failed = devices(include_str!("../testdata/history-failed.json")).unwrap().remove(0);
         assert_eq!((failed.waits_for(), failed.has_failed()), (None, true));
-    }
-
-    #[test]
-    fn an_installation_that_says_nothing_has_no_complaint() {
-        assert_eq!(complaint(""), None);
-        let words = complaint(include_str!("../testdata/not-found.json")).unwrap();
-        assert!(words.starts_with("failed to find any device"), "{words}");
-        assert_eq!(complaint("Killed\n"), Some("Killed".to_owned()));
     }
 
     #[test]

@@ -25,6 +25,13 @@ pub(crate) struct Fwupdtool {
     histories: Cell<u32>,
 }
 
+/// What it printed, and whether it ended well; that decides nothing: it ends well though a device did not take its firmware, and badly
+/// though one did.
+struct Said {
+    text: String,
+    well: bool,
+}
+
 impl Fwupdtool {
     /// Makes the folder.
     ///
@@ -39,21 +46,21 @@ impl Fwupdtool {
         Ok(Self { folder, histories: Cell::new(0) })
     }
 
-    /// Runs it with the history in `history` and hands each line of its log to `log`; returns what it printed. How it exits is not
-    /// asked: it exits well though a device did not take its firmware, and badly though one did.
+    /// Runs it with the history in `history` and hands each line of its log to `log`.
     #[expect(clippy::disallowed_methods, reason = "a plugin is the place that starts its tools")]
     fn ask(
         &self,
         history: &str,
         args: &[&str],
         log: &mut (dyn FnMut(&str) + Send),
-    ) -> Result<String, String> {
+    ) -> Result<Said, String> {
         let mut child = Command::new(PROGRAM)
             .args(args)
             .env("LD_PRELOAD", SHIM)
             .env("LC_ALL", "C.UTF-8")
             .env("NO_COLOR", "1")
             .env("HOME", &self.folder)
+            .env("FWUPD_LOCALSTATEDIR", self.folder.join(history))
             .env("STATE_DIRECTORY", self.folder.join(history))
             .env("LOCALCONF_DIRECTORY", self.folder.join(history))
             .env("CACHE_DIRECTORY", self.folder.join("cache"))
@@ -73,8 +80,9 @@ impl Fwupdtool {
             let read = out.map(|out| out.take(SAID_MAX).read_to_string(&mut said)).transpose();
             read.map(|_| said)
         });
-        child.wait().map_err(|error| format!("waiting for {PROGRAM}: {error}"))?;
-        said.map_err(|error| format!("reading what {PROGRAM} says: {error}"))
+        let status = child.wait().map_err(|error| format!("waiting for {PROGRAM}: {error}"))?;
+        let text = said.map_err(|error| format!("reading what {PROGRAM} says: {error}"))?;
+        Ok(Said { text, well: status.success() })
     }
 }
 
@@ -89,13 +97,13 @@ impl Fwupd for Fwupdtool {
     fn devices(&self, plugins: &[&str]) -> Result<Vec<Device>, String> {
         let mut args = vec!["get-devices", "--json"];
         args.extend(plugins.iter().flat_map(|plugin| ["--plugins", plugin]));
-        answer::devices(&self.ask("none", &args, &mut note)?)
+        answer::devices(&self.ask("none", &args, &mut note)?.text)
     }
 
     fn versions_in(&self, cabinet: &Path) -> Result<Vec<String>, String> {
         let cabinet = cabinet.display().to_string();
         let said = self.ask("none", &["get-details", &cabinet], &mut note)?;
-        Ok(answer::versions_in(&said).into_iter().map(str::to_owned).collect())
+        Ok(answer::versions_in(&said.text).into_iter().map(str::to_owned).collect())
     }
 
     fn compare(&self, device: &Device, version: &str) -> Result<Ordering, String> {
@@ -104,8 +112,8 @@ impl Fwupd for Fwupdtool {
             args.push(&device.version_format);
         }
         let said = self.ask("none", &args, &mut note)?;
-        answer::order(&said).ok_or_else(|| {
-            format!("fwupdtool cannot compare {:?} and {version:?}: {said}", device.version)
+        answer::order(&said.text).ok_or_else(|| {
+            format!("fwupdtool cannot compare {:?} and {version:?}: {}", device.version, said.text)
         })
     }
 
@@ -120,25 +128,30 @@ impl Fwupd for Fwupdtool {
         self.histories.set(number + 1);
         let history = format!("history-{number}");
         let cabinet = cabinet.display().to_string();
-        let mut args =
-            vec!["install", &cabinet, &device.id, "--json", "--assume-yes", "--no-reboot-check"];
+        // Not with --json: then it does not say how far it is.
+        let mut args = vec!["install", &cabinet, &device.id, "--assume-yes", "--no-reboot-check"];
         args.extend(["--plugins", &device.plugin]);
         if older {
             args.push("--allow-older");
         }
+        let mut last = None;
         let said = self.ask(&history, &args, &mut |line| match answer::progress(line) {
             Some((what, percent)) => progress(percent, what),
-            None => note(line),
+            None => {
+                note(line);
+                last = Some(line.to_owned());
+            }
         })?;
-        let told =
-            self.ask(&history, &["get-history", "--json", "--plugins", &device.plugin], &mut note)?;
-        let entry = answer::devices(&told)?.into_iter().find(|entry| entry.id == device.id);
+        let args = ["get-history", "--json", "--plugins", &device.plugin];
+        let told = self.ask(&history, &args, &mut note)?;
+        let entry = answer::devices(&told.text)?.into_iter().find(|entry| entry.id == device.id);
         let failed = entry.as_ref().is_some_and(Device::has_failed);
-        let complaint = failed.then(|| "its history calls the update failed".to_owned());
-        Ok(Left {
-            complaint: answer::complaint(&said).or(complaint),
-            waits_for: entry.as_ref().and_then(Device::waits_for),
-        })
+        let complaint = match (said.well, failed) {
+            (true, false) => None,
+            (true, true) => Some("its history calls the update failed".to_owned()),
+            (false, _) => Some(last.unwrap_or_else(|| "it ended badly, without a word".to_owned())),
+        };
+        Ok(Left { complaint, waits_for: entry.as_ref().and_then(Device::waits_for) })
     }
 }
 
