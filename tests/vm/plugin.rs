@@ -27,11 +27,13 @@ fn signed_here() -> (bundle::Made, PathBuf, PathBuf) {
     let built = inputs.plugin(EXAMPLE).unwrap();
     let trusted = TrustedKeys::read(std::slice::from_ref(&built.key)).unwrap();
     let bytes = bundle::read(&built.file).unwrap();
-    let folder = bundle::verify(&bytes, &trusted, None).unwrap().unpack(&dir.join("tree")).unwrap();
+    let tree = dir.join("tree");
+    fs::create_dir(&tree).unwrap();
+    let folder = bundle::verify(&bytes, &trusted, None).unwrap().unpack(&tree).unwrap();
     let key = SigningKey::make(&dir.join("author")).unwrap();
     let file = dir.join("signed-here.bundle");
     let made = bundle::make(&folder, &key, &file).unwrap();
-    fs::remove_dir_all(dir.join("tree")).unwrap();
+    fs::remove_dir_all(&tree).unwrap();
     (made, file, dir.join("author.pub"))
 }
 
