@@ -403,6 +403,24 @@ fn a_confined_fake_cannot_leave_a_process_behind_in_a_session_of_its_own() {
 }
 
 #[test]
+fn a_confined_fake_that_forks_for_ever_is_stopped_by_its_limit_of_processes() {
+    let bench = Bench::new();
+    let script = "n=0; while [ $n -lt 5000 ]; do sleep 61.75 & n=$((n + 1)); done; sleep 9";
+    let Some((code, value)) = confined(&bench, script) else { return };
+    if message(&value).contains("took longer than") {
+        eprintln!("skipped: this machine gives no control group: {value}");
+        return;
+    }
+    assert_eq!(code, Some(1), "{value}");
+    assert!(message(&value).contains("Cannot fork"), "{value}");
+    let named = |path: PathBuf| {
+        fs::read(path.join("cmdline")).is_ok_and(|line| line == b"sleep\x0061.75\0")
+    };
+    let left = fs::read_dir("/proc").unwrap().flatten().filter(|entry| named(entry.path())).count();
+    assert_eq!(left, 0);
+}
+
+#[test]
 fn a_confined_fake_that_hangs_is_killed_and_one_without_its_interpreter_is_named() {
     let bench = Bench::new();
     let Some((_, value)) = confined(&bench, "sleep 60") else { return };

@@ -331,13 +331,9 @@ async fn boots_anew(stage: &Stage) -> Agent {
     stage.boot_agent().await
 }
 
-#[tokio::test]
-async fn a_fake_that_asks_for_restarts_goes_on_with_its_state_in_the_same_order() {
-    let shelf = Shelf::new();
-    let done = r#"echo '{"type":"result","outcome":"changed","message":"slot 2 is active"}'"#;
-    shelf.fake("1.0.0", &restarts(2, done));
-    let stage = shelf.stage(|settings| settings.boot.attempts = 1).await;
-    let mut agent = ordered(&stage, Value::Null).await;
+/// Orders `fake_step` and plays the machine that it has restarted twice; returns the agent of the third boot.
+async fn through_two_restarts(stage: &Stage) -> Agent {
+    let mut agent = ordered(stage, Value::Null).await;
     for number in 1..=2 {
         until("the machine to be started again", async || {
             let began = format!("started into the ramdisk, attempt {}", number + 1);
@@ -345,8 +341,18 @@ async fn a_fake_that_asks_for_restarts_goes_on_with_its_state_in_the_same_order(
         })
         .await;
         agent.stop().await;
-        agent = boots_anew(&stage).await;
+        agent = boots_anew(stage).await;
     }
+    agent
+}
+
+#[tokio::test]
+async fn a_fake_that_asks_for_restarts_goes_on_with_its_state_in_the_same_order() {
+    let shelf = Shelf::new();
+    let done = r#"echo '{"type":"result","outcome":"changed","message":"slot 2 is active"}'"#;
+    shelf.fake("1.0.0", &restarts(2, done));
+    let stage = shelf.stage(|settings| settings.boot.attempts = 1).await;
+    let agent = through_two_restarts(&stage).await;
     stage.rests_in("manageable").await;
     agent.stop().await;
     let evidence = &stage.about("/evidence").await["evidence"];
@@ -367,16 +373,7 @@ async fn a_fake_that_asks_for_restarts_for_ever_is_ended_by_its_manifests_limit_
         &restarts(1, r#"echo '{"type":"result","outcome":"reboot","state":{"slot":1}}'"#),
     );
     let stage = shelf.stage(|_| {}).await;
-    let mut agent = ordered(&stage, Value::Null).await;
-    for number in 1..=2 {
-        until("the machine to be started again", async || {
-            let began = format!("started into the ramdisk, attempt {}", number + 1);
-            stage.history().await.contains(&began)
-        })
-        .await;
-        agent.stop().await;
-        agent = boots_anew(&stage).await;
-    }
+    let agent = through_two_restarts(&stage).await;
     let error = stage.fails_in("clean failed").await;
     agent.stop().await;
     assert!(error.contains("asked for reboot number 3, the manifest allows 2"), "{error}");

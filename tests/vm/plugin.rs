@@ -60,6 +60,19 @@ async fn seen_while_it_runs(stage: &Stage) -> Vec<Value> {
     }
 }
 
+/// Waits until the node is held between two orders.
+async fn held(stage: &Stage) {
+    let end = Instant::now() + DEPLOY;
+    loop {
+        let node = stage.lab.api.node(stage.node).await.unwrap();
+        if node.provision_state == "clean hold" {
+            return;
+        }
+        assert!(!node.has_failed() && Instant::now() < end, "{node:?}");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+}
+
 fn start_of_disk(stage: &Stage, path: &Path) -> String {
     let disk = File::open(stage.lab.rack.machines[0].disk(0)).unwrap();
     let mut piece = vec![0; MIB << 20];
@@ -74,7 +87,7 @@ fn start_of_disk(stage: &Stage, path: &Path) -> String {
 #[ignore = "a virtual machine: cargo lab test"]
 async fn a_python_plugin_signed_now_reaches_a_running_ramdisk_and_is_watched_over_the_api() {
     let (made, file, author) = signed_here();
-    let stage = Stage::available(Firmware::Uefi, |lab| lab.authors = vec![author]).await;
+    let stage = Stage::available(Firmware::Bios, |lab| lab.authors = vec![author]).await;
     let (api, dir) = (&stage.lab.api, runs::dir_of_this_run().unwrap());
     let disk = fs::File::options().write(true).open(stage.lab.rack.machines[0].disk(0)).unwrap();
     for at in 0..MIB as u64 {
@@ -92,7 +105,7 @@ async fn a_python_plugin_signed_now_reaches_a_running_ramdisk_and_is_watched_ove
         {"interface": "deploy", "step": "checksum_disks", "args": {"mib": MIB}},
     ]});
     api.provision(stage.node, "clean", &steps).await.unwrap();
-    stage.wait("clean hold").await;
+    held(&stage).await;
     let lookup = api.progress(stage.node).await.unwrap().moments["lookup"];
 
     let began = Instant::now();

@@ -6,6 +6,7 @@
 //! On a real machine the first stage meanwhile shows the plugin the declared devices that come and go ([`nodes`]): partitions
 //! that it makes, arrays that it starts.
 
+mod cgroup;
 mod nodes;
 
 use std::fs::{self, DirBuilder, File};
@@ -129,6 +130,11 @@ fn outer(text: &str, spec: &Spec) -> Result<ExitCode, LaunchError> {
     if let Some(shown) = &mut shown {
         shown.look().map_err(failed("showing the declared devices"))?;
     }
+    let group = cgroup::Group::enter(&spec.mount.with_file_name("cgroup"));
+    let group = group.inspect_err(|error| {
+        let why = crate::report::chain(error);
+        tracing::warn!("the plugin runs without a limit of its processes and memory: {why}");
+    });
     let mut child = Command::new("/proc/self/exe")
         .args(["plugin", "launch", "--inner", text])
         .spawn()
@@ -148,6 +154,7 @@ fn outer(text: &str, spec: &Spec) -> Result<ExitCode, LaunchError> {
             thread::sleep(LOOK);
         },
     };
+    drop(group);
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
 }

@@ -1,0 +1,107 @@
+//! How many processes a plugin may have, and how much memory: a control group of its own (cgroups(7)).
+//!
+//! Version 2 where it has the controllers, which the ramdisk's kernel does; else version 1's, for processes only, on machines that
+//! still use it.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, umount2};
+
+use super::{LaunchError, failed, special};
+
+/// Most processes and threads: a tool has a few, an interpreter with threads some dozens.
+const PROCESSES: u32 = 512;
+/// Groups whose launcher was killed are found by this.
+const NAME: &str = "ironwright-plugin-";
+
+/// The group that this process, and so every child of it, is in until the value is dropped.
+#[derive(Debug)]
+pub(super) struct Group {
+    root: PathBuf,
+    folder: PathBuf,
+}
+
+impl Group {
+    /// Makes the group; `root` is a folder for a mount that only this mount namespace sees.
+    ///
+    /// # Errors
+    /// Where this kernel or this machine's set-up gives none.
+    pub(super) fn enter(root: &Path) -> Result<Self, LaunchError> {
+        DirBuilder::new().recursive(true).create(root).map_err(failed("making a folder"))?;
+        let quiet = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+        special("cgroup2", root, quiet, "")?;
+        if let Some(controllers) = controllers(root) {
+            let wanted: Vec<&str> = ["pids", "memory"]
+                .into_iter()
+                .filter(|name| controllers.split_whitespace().any(|known| known == *name))
+                .collect();
+            if wanted.contains(&"pids") {
+                for name in &wanted {
+                    write(&root.join("cgroup.subtree_control"), &format!("+{name}"))?;
+                }
+                return Self::make(root, wanted.contains(&"memory"));
+            }
+        }
+        umount2(root, MntFlags::MNT_DETACH).map_err(failed("leaving cgroup version 2"))?;
+        special("cgroup", root, quiet, "pids")?;
+        Self::make(root, false)
+    }
+
+    fn make(root: &Path, memory: bool) -> Result<Self, LaunchError> {
+        for old in fs::read_dir(root).into_iter().flatten().flatten() {
+            if old.file_name().as_encoded_bytes().starts_with(NAME.as_bytes()) {
+                // One that still has processes is somebody's.
+                fs::remove_dir(old.path()).ok();
+            }
+        }
+        let folder = root.join(format!("{NAME}{}", std::process::id()));
+        fs::create_dir(&folder).map_err(failed(format!("making {}", folder.display())))?;
+        let group = Self { root: root.to_path_buf(), folder };
+        write(&group.folder.join("pids.max"), &PROCESSES.to_string())?;
+        if memory {
+            let half = memory_bytes().map_err(failed("reading the machine's memory"))? / 2;
+            write(&group.folder.join("memory.max"), &half.to_string())?;
+        }
+        // 0 is who writes it.
+        write(&group.folder.join("cgroup.procs"), "0")?;
+        Ok(group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next launcher.
+        fs::write(self.root.join("cgroup.procs"), "0").ok();
+        fs::remove_dir(&self.folder).ok();
+    }
+}
+
+/// What version 2 limits on this machine; none where it is not used.
+fn controllers(root: &Path) -> Option<String> {
+    fs::read_to_string(root.join("cgroup.controllers")).ok()
+}
+
+fn write(path: &Path, text: &str) -> Result<(), LaunchError> {
+    fs::write(path, text).map_err(failed(format!("writing {text} to {}", path.display())))
+}
+
+/// The machine's memory, bytes (proc_meminfo(5)).
+fn memory_bytes() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let kib = text.lines().find_map(|line| {
+        line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    });
+    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("/proc/meminfo has no MemTotal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machines_memory_is_known() {
+        assert!(memory_bytes().unwrap() > 64 << 20);
+    }
+}
