@@ -206,7 +206,9 @@ fn a_fake_that_misbehaves_is_ended_and_the_failure_says_how() {
 fn a_flood_of_log_is_dropped_and_the_fake_step_still_ends_well() {
     let bench = Bench::new();
     let flood = format!("yes | head -c 3000000 >&2; {}", result("changed"));
-    let plugin = bench.plugin(&json!({}), &flood).display().to_string();
+    // A busy machine needs its time for so many lines.
+    let change = json!({"limits": {"seconds": 60}});
+    let plugin = bench.plugin(&change, &flood).display().to_string();
     let output = bench.agent(&["plugin", "run", "fake_step", "--dir", &plugin]);
     assert!(output.status.success());
     let log = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use axum::http::Method;
+use ironwright_agent::plugin::Folder;
 use ironwright_agent::plugin::bundle;
 use ironwright_agent::plugin::key::{SigningKey, TrustedKeys};
 use lab::Firmware;
@@ -20,8 +21,37 @@ const EXAMPLE: &str = "examples/checksum";
 /// How much of the disk it reads, MiB: long enough for its progress to be seen.
 const MIB: usize = 256;
 
-/// An author of this test: the example's bundle is opened, and signed anew with a key made here.
-fn signed_here() -> (bundle::Made, PathBuf, PathBuf) {
+/// A second plugin in the same tree: it makes processes until it gets no more, and says how many it got.
+const FORKS: &str = r#"#!/usr/bin/env python3
+import json, os, sys, time
+step = {"name": "fork_many", "interface": "deploy", "safety": "read_only"}
+op = json.loads(sys.stdin.readline())["op"]
+if op == "describe":
+    print(json.dumps({"type": "describe", "name": "forks", "version": "1.0.0", "protocol": 1, "steps": [step]}))
+elif op == "plan":
+    print(json.dumps({"type": "plan", "actions": ["make processes"]}))
+else:
+    made = 0
+    try:
+        while made < 3000:
+            if os.fork() == 0:
+                time.sleep(600)
+                os._exit(0)
+            made += 1
+    except OSError as error:
+        print(json.dumps({"type": "result", "outcome": "unchanged", "message": error.strerror, "data": {"made": made}}))
+"#;
+
+/// Bundles of this test's author.
+struct Signed {
+    /// The public key.
+    author: PathBuf,
+    checksum: (bundle::Made, PathBuf),
+    forks: PathBuf,
+}
+
+/// The example's bundle is opened and signed anew with a key made here; and so is [`FORKS`].
+fn signed_here() -> Signed {
     let dir = runs::dir_of_this_run().unwrap();
     let inputs = Inputs::of_this_run().unwrap();
     let built = inputs.plugin(EXAMPLE).unwrap();
@@ -31,10 +61,17 @@ fn signed_here() -> (bundle::Made, PathBuf, PathBuf) {
     fs::create_dir(&tree).unwrap();
     let folder = bundle::verify(&bytes, &trusted, None).unwrap().unpack(&tree).unwrap();
     let key = SigningKey::make(&dir.join("author")).unwrap();
-    let file = dir.join("signed-here.bundle");
-    let made = bundle::make(&folder, &key, &file).unwrap();
+    let [checksum, forks] = ["checksum.bundle", "forks.bundle"].map(|name| dir.join(name));
+    let made = bundle::make(&folder, &key, &checksum).unwrap();
+    let manifest = json!({
+        "name": "forks", "version": "1.0.0", "protocol": 1, "exec": ["bin/checksum"],
+        "steps": [{"name": "fork_many", "interface": "deploy", "safety": "read_only"}],
+    });
+    fs::write(tree.join("manifest.json"), manifest.to_string()).unwrap();
+    fs::write(tree.join("root/bin/checksum"), FORKS).unwrap();
+    bundle::make(&Folder::read(&tree).unwrap(), &key, &forks).unwrap();
     fs::remove_dir_all(&tree).unwrap();
-    (made, file, dir.join("author.pub"))
+    Signed { author: dir.join("author.pub"), checksum: (made, checksum), forks }
 }
 
 async fn about(stage: &Stage, path: &str) -> Value {
@@ -86,8 +123,9 @@ fn start_of_disk(stage: &Stage, path: &Path) -> String {
 #[tokio::test]
 #[ignore = "a virtual machine: cargo lab test"]
 async fn a_python_plugin_signed_now_reaches_a_running_ramdisk_and_is_watched_over_the_api() {
-    let (made, file, author) = signed_here();
-    let stage = Stage::available(Firmware::Bios, |lab| lab.authors = vec![author]).await;
+    let signed = signed_here();
+    let author = vec![signed.author.clone()];
+    let stage = Stage::available(Firmware::Bios, |lab| lab.authors = author).await;
     let (api, dir) = (&stage.lab.api, runs::dir_of_this_run().unwrap());
     let disk = fs::File::options().write(true).open(stage.lab.rack.machines[0].disk(0)).unwrap();
     for at in 0..MIB as u64 {
@@ -103,13 +141,17 @@ async fn a_python_plugin_signed_now_reaches_a_running_ramdisk_and_is_watched_ove
         {"interface": "deploy", "step": "erase_pstore"},
         {"interface": "power", "step": "hold"},
         {"interface": "deploy", "step": "checksum_disks", "args": {"mib": MIB}},
+        {"interface": "deploy", "step": "fork_many"},
     ]});
     api.provision(stage.node, "clean", &steps).await.unwrap();
     held(&stage).await;
+    println!("the ramdisk runs and is held; no plugin was offered yet");
     let lookup = api.progress(stage.node).await.unwrap().moments["lookup"];
 
     let began = Instant::now();
-    stage.lab.offer_file("checksum", &file).unwrap();
+    let (made, file) = &signed.checksum;
+    stage.lab.offer_file("checksum", file).unwrap();
+    stage.lab.offer_file("forks", &signed.forks).unwrap();
     // The coordinator looks every 5 s.
     tokio::time::sleep(Duration::from_secs(6)).await;
     api.provision(stage.node, "unhold", &json!({})).await.unwrap();
@@ -124,8 +166,14 @@ async fn a_python_plugin_signed_now_reaches_a_running_ramdisk_and_is_watched_ove
     assert_eq!(lookup, again, "it is the boot that ran before the bundle came");
 
     let evidence = about(&stage, "/evidence").await["evidence"].clone();
-    let proof = evidence.as_array().unwrap().iter().find(|proof| proof["proof"] == "plugin");
-    let proof = proof.unwrap_or_else(|| panic!("{evidence}"));
+    let of = |name: &str| {
+        let proofs = evidence.as_array().unwrap();
+        let found = proofs.iter().find(|proof| proof["plugin"] == name);
+        found.unwrap_or_else(|| panic!("{evidence}")).clone()
+    };
+    let (proof, forks) = (of("checksum"), of("forks"));
+    println!("a plugin that forks: {forks}");
+    assert!(forks["data"]["made"].as_u64().unwrap() < 512, "{forks}");
     assert_eq!((&proof["sha256"], &proof["key_id"]), (&json!(made.sha256), &json!(made.key_id)));
     let sum = start_of_disk(&stage, &dir.join("start"));
     assert_eq!(proof["data"]["sha256"], json!({"/dev/nvme0n1": sum}), "{proof}");
