@@ -109,6 +109,16 @@ async fn actions(stage: &Stage) -> Vec<String> {
     serde_json::from_value(plan["steps"][0]["actions"].clone()).unwrap()
 }
 
+/// Waits until the coordinator has seen and judged a bundle.
+async fn offered(stage: &Stage, made: &Made) {
+    let client = api::http_client().unwrap();
+    let url = format!("http://{}/plugins/{}", stage.provisioning(), made.sha256);
+    until("the bundle to be offered", async || {
+        client.get(&url).send().await.unwrap().status() == 200
+    })
+    .await;
+}
+
 fn short(made: &Made) -> &str {
     &made.sha256[..12]
 }
@@ -119,12 +129,8 @@ async fn a_bundle_put_on_the_shelf_of_a_running_coordinator_is_delivered_run_and
     let stage = shelf.stage(|_| {}).await;
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/examples/shell");
     let made = shelf.add("first-sector", &example);
+    offered(&stage, &made).await;
     let client = api::http_client().unwrap();
-    let url = format!("http://{}/plugins/{}", stage.provisioning(), made.sha256);
-    until("the bundle to be offered", async || {
-        client.get(&url).send().await.unwrap().status() == 200
-    })
-    .await;
     let stranger = format!("http://{}/plugins/{}", stage.provisioning(), "0".repeat(64));
     assert_eq!(client.get(&stranger).send().await.unwrap().status(), 404);
     let disk = fs::File::options().write(true).open(&stage.disk).unwrap();
@@ -155,6 +161,28 @@ async fn a_bundle_put_on_the_shelf_of_a_running_coordinator_is_delivered_run_and
         "key_id": made.key_id, "outcome": "changed", "message": "first sectors are zero",
     });
     assert_eq!(evidence, &expected);
+}
+
+#[tokio::test]
+async fn a_fake_put_on_the_shelf_while_its_node_is_held_is_in_the_next_order() {
+    let shelf = Shelf::new();
+    let stage = shelf.stage(|_| {}).await;
+    let steps = [("deploy", "erase_devices_metadata"), ("power", "hold"), ("deploy", "fake_step")];
+    order(&stage, json!(steps.map(|(part, step)| json!({"interface": part, "step": step})))).await;
+    let agent = stage.boot_agent().await;
+    until("the node to be held", async || {
+        stage.api.node(stage.node).await.unwrap().provision_state == "clean hold"
+    })
+    .await;
+    let made = shelf
+        .fake("1.0.0", "echo '{\"type\":\"result\",\"outcome\":\"changed\",\"message\":\"done\"}'");
+    offered(&stage, &made).await;
+    stage.api.provision(stage.node, "unhold", &json!({})).await.unwrap();
+    stage.rests_in("manageable").await;
+    agent.stop().await;
+    let evidence = stage.about("/evidence").await["evidence"].clone();
+    let proofs = evidence.as_array().unwrap();
+    assert!(proofs.iter().any(|proof| proof["sha256"] == made.sha256), "{evidence}");
 }
 
 #[tokio::test]

@@ -95,17 +95,7 @@ fn offer_plugins(node: &mut Node, plugins: &Plugins) {
     if work.phase != Phase::AwaitAgent || !work.steps.is_empty() {
         return;
     }
-    let listed = match &mut work.order.work {
-        Work::Clean(clean) => &mut clean.plugins,
-        Work::Service(service) => &mut service.plugins,
-        Work::Deploy(deploy) if !deploy.steps.is_empty() => &mut deploy.plugins,
-        Work::Deploy(_) | Work::Inspect | Work::Rescue(_) | Work::Unknown => return,
-    };
-    for bundle in plugins.bundles() {
-        if !listed.iter().any(|known| known.sha256 == bundle.sha256) {
-            listed.push(bundle);
-        }
-    }
+    order::offer(&mut work.order.work, plugins.bundles());
 }
 
 /// Keeps the certificates of a heartbeat before it is acknowledged: an agent forgets what is.

@@ -97,6 +97,22 @@ pub fn service(
     move |steps| Work::Service(Service { steps, ..all.clone() })
 }
 
+/// Adds to an order, of which nothing has begun, the plugins that came since it was made. None is taken out: what one that is gone
+/// would have done must not be left out without a word.
+pub fn offer(work: &mut Work, bundles: Vec<PluginBundle>) {
+    let listed = match work {
+        Work::Clean(clean) => &mut clean.plugins,
+        Work::Service(service) => &mut service.plugins,
+        Work::Deploy(deploy) if !deploy.steps.is_empty() => &mut deploy.plugins,
+        Work::Deploy(_) | Work::Inspect | Work::Rescue(_) | Work::Unknown => return,
+    };
+    for bundle in bundles {
+        if !listed.iter().any(|known| known.sha256 == bundle.sha256) {
+            listed.push(bundle);
+        }
+    }
+}
+
 /// The step that builds arrays.
 const BUILD: &str = "raid.create_configuration";
 

@@ -57,7 +57,13 @@ pub(super) async fn last_part(app: &App, node: &Node, mark: &Mark) -> Result<(),
 }
 
 /// Gives the agent its next order, or boots one that takes it.
-async fn next_order(app: &App, mark: &Mark, work: ironwright_api::Work) -> Result<(), StoreError> {
+async fn next_order(
+    app: &App,
+    mark: &Mark,
+    mut work: ironwright_api::Work,
+) -> Result<(), StoreError> {
+    // It was made when the work was asked for, perhaps long before a hold ended.
+    order::offer(&mut work, app.plugins.bundles());
     let order = order::order(work);
     let now = app.clock.now();
     settle(app, mark, |node| {
