@@ -110,6 +110,12 @@ async fn held(stage: &Stage) {
     }
 }
 
+/// What a plugin's step left as evidence.
+fn of_plugin<'a>(evidence: &'a Value, name: &str) -> &'a Value {
+    let found = evidence.as_array().unwrap().iter().find(|proof| proof["plugin"] == name);
+    found.unwrap_or_else(|| panic!("{evidence}"))
+}
+
 fn start_of_disk(stage: &Stage, path: &Path) -> String {
     let disk = File::open(stage.lab.rack.machines[0].disk(0)).unwrap();
     let mut piece = vec![0; MIB << 20];
@@ -166,12 +172,7 @@ async fn a_python_plugin_signed_now_reaches_a_running_ramdisk_and_is_watched_ove
     assert_eq!(boots, 1, "it is the boot that ran before the bundle came: {history}");
 
     let evidence = about(&stage, "/evidence").await["evidence"].clone();
-    let of = |name: &str| {
-        let proofs = evidence.as_array().unwrap();
-        let found = proofs.iter().find(|proof| proof["plugin"] == name);
-        found.unwrap_or_else(|| panic!("{evidence}")).clone()
-    };
-    let (proof, forks) = (of("checksum"), of("forks"));
+    let (proof, forks) = (of_plugin(&evidence, "checksum"), of_plugin(&evidence, "forks"));
     println!("a plugin that forks: {forks}");
     assert!(forks["data"]["made"].as_u64().unwrap() < 512, "{forks}");
     assert_eq!((&proof["sha256"], &proof["key_id"]), (&json!(made.sha256), &json!(made.key_id)));
@@ -180,7 +181,7 @@ async fn a_python_plugin_signed_now_reaches_a_running_ramdisk_and_is_watched_ove
     assert_eq!(fs::read(&stage.lab.inputs.ramdisk).unwrap(), ramdisk);
     let last = seen.last().unwrap();
     println!(
-        "bundle: {} bytes; put there to step ended: {seconds:.1} s (6 s of them the wait for the coordinator's look); \
+        "bundle: {} bytes; from its coming to the end of both steps: {seconds:.1} s (6 s of them a wait for the coordinator's look); \
          progress seen {} times, last {}/{}; base ramdisk: {} bytes, before and after",
         made.bytes,
         seen.len(),
