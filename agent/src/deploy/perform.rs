@@ -20,7 +20,7 @@ use crate::layout::{self, Layout};
 use crate::order::{Machine, blocking};
 use crate::raid::Arrays;
 use crate::report::chain;
-use crate::sys::disk::{Access, BlockDevice, RealDisk, Slice};
+use crate::sys::disk::{Access, BlockDevice, DiskError, RealDisk, Slice};
 use crate::sys::{Effect, System, partitions};
 
 /// Performs the actions of one deploy.
@@ -148,7 +148,8 @@ impl Performer {
     }
 
     async fn image_to(&self, target: Arc<dyn BlockDevice>) -> Result<image::Outcome, Failure> {
-        let watch = Arc::new(Follow { desk: self.desk.clone(), phase: Mutex::new("") });
+        let (desk, arrays) = (self.desk.clone(), self.arrays.clone());
+        let watch = Arc::new(Follow { desk, arrays, phase: Mutex::new("") });
         image::write(&self.request, target, watch, &self.http)
             .await
             .map_err(|error| image_failure(&error))
@@ -189,29 +190,33 @@ impl Performer {
         .await
     }
 
+    /// Brings what starts the system to every member of the array.
+    async fn mirror_boot(&mut self) -> Result<Option<Evidence>, Failure> {
+        let (disk, layout, uefi) = (self.disk()?, self.layout()?, self.uefi);
+        let arrays = self.arrays.clone().ok_or_else(out_of_order)?;
+        let (proof, left) = blocking(move || {
+            members::mirror(&arrays, &layout, disk.as_ref(), uefi).map_err(|error| {
+                members::give_up(&arrays);
+                unbootable(error.failure())
+            })
+        })
+        .await?;
+        self.layout = Some(Arc::new(left));
+        Ok(Some(Evidence::Mirrored(proof)))
+    }
+
     async fn commit(&mut self) -> Result<Option<Evidence>, Failure> {
         let (disk, layout) = (self.disk()?, self.layout()?);
+        let arrays = self.arrays.clone();
         let committed = blocking(move || {
-            layout::commit(disk.as_ref(), &layout).map_err(|error| disk_failure(&error))
+            layout::commit(disk.as_ref(), &layout).map_err(|error| {
+                arrays.as_deref().map_or((), members::give_up);
+                disk_failure(&error)
+            })
         })
         .await?;
         self.committed = Some(committed.clone());
         Ok(Some(Evidence::Committed(committed)))
-    }
-
-    /// Brings what starts the system to every member of the array.
-    async fn mirror_boot(&mut self) -> Result<Option<Evidence>, Failure> {
-        let (disk, layout, uefi) = (self.disk()?, self.layout.clone(), self.uefi);
-        let arrays = self.arrays.clone().ok_or_else(out_of_order)?;
-        blocking(move || {
-            let layout = match layout {
-                Some(layout) => layout,
-                None => committed_layout(disk.as_ref())?,
-            };
-            let mirrored = members::mirror(&arrays, &layout, disk.as_ref(), uefi);
-            mirrored.map(|proof| Some(Evidence::Mirrored(proof))).map_err(|error| error.failure())
-        })
-        .await
     }
 
     /// Tells the firmware. A firmware that takes no entry starts `\EFI\BOOT` all the same: that is logged, not failed.
@@ -255,8 +260,8 @@ impl Perform for Performer {
         match action {
             Action::WriteImage => self.write_image().await,
             Action::WriteConfigDrive => self.write_configdrive().await,
-            Action::Commit => self.commit().await,
             Action::MirrorBoot => self.mirror_boot().await,
+            Action::Commit => self.commit().await,
             Action::BootEntry => self.boot_entry().await,
         }
     }
@@ -339,10 +344,11 @@ fn out_of_order() -> Failure {
     }
 }
 
-/// Carries the progress of an image to the heartbeat and a cancellation to the image.
+/// Carries the progress of an image to the heartbeat and a cancellation to the image, and knows what else its disk starts from.
 #[derive(Debug)]
 struct Follow {
     desk: OrderDesk,
+    arrays: Option<Arc<Arrays>>,
     phase: Mutex<&'static str>,
 }
 
@@ -359,4 +365,11 @@ impl Watch for Follow {
     fn cancelled(&self) -> bool {
         self.desk.is_cancelled()
     }
+
+    fn clear_elsewhere(&self) -> Result<(), DiskError> {
+        self.arrays.as_deref().map_or(Ok(()), members::clear)
+    }
 }
+
+#[cfg(test)]
+mod tests;

@@ -306,8 +306,12 @@ impl Run<'_> {
         self.check_stop()?;
         self.state.virtual_bytes.store(target.sums.virtual_bytes(), Ordering::Relaxed);
         self.state.stage.store(CLEARING, Ordering::Relaxed);
-        let clearing = Arc::clone(target);
-        blocking("image-clear", move || clearing.boot_area.clear(&*clearing.disk)).await?;
+        let (clearing, watch) = (Arc::clone(target), Arc::clone(self.watch));
+        let clear = move || {
+            clearing.boot_area.clear(&*clearing.disk)?;
+            Ok(watch.clear_elsewhere()?)
+        };
+        blocking("image-clear", clear).await?;
         self.state.stage.store(CLEARED, Ordering::Relaxed);
         Ok(())
     }
