@@ -210,7 +210,9 @@ impl Performer {
         let arrays = self.arrays.clone();
         let committed = blocking(move || {
             layout::commit(disk.as_ref(), &layout).map_err(|error| {
-                arrays.as_deref().map_or((), members::give_up);
+                if let Some(arrays) = &arrays {
+                    members::give_up(arrays);
+                }
                 disk_failure(&error)
             })
         })
