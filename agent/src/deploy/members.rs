@@ -23,7 +23,7 @@ use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, DiskError, RealDisk};
 use crate::sys::{Effect, System, partitions};
 
-pub(super) use clear::{clear, give_up};
+pub(super) use clear::clear;
 
 /// Bytes copied at a time.
 const PIECE: u64 = 1 << 20;

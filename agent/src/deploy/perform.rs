@@ -41,6 +41,8 @@ pub(super) struct Performer {
     others: Vec<PathBuf>,
     /// The commit's proof, from this run or from an earlier attempt.
     committed: Option<Committed>,
+    /// Whether the members of the array may start what is not committed.
+    ahead: bool,
     /// The arrays, where the root disk is one.
     arrays: Option<Arc<Arrays>>,
     uefi: bool,
@@ -88,6 +90,7 @@ impl Performer {
                     None
                 }
             }),
+            ahead: false,
             arrays: None,
             uefi: false,
         })
@@ -194,11 +197,10 @@ impl Performer {
     async fn mirror_boot(&mut self) -> Result<Option<Evidence>, Failure> {
         let (disk, layout, uefi) = (self.disk()?, self.layout()?, self.uefi);
         let arrays = self.arrays.clone().ok_or_else(out_of_order)?;
+        self.ahead = true;
         let (proof, left) = blocking(move || {
-            members::mirror(&arrays, &layout, disk.as_ref(), uefi).map_err(|error| {
-                members::give_up(&arrays);
-                unbootable(error.failure())
-            })
+            members::mirror(&arrays, &layout, disk.as_ref(), uefi)
+                .map_err(|error| unbootable(error.failure()))
         })
         .await?;
         self.layout = Some(Arc::new(left));
@@ -207,17 +209,12 @@ impl Performer {
 
     async fn commit(&mut self) -> Result<Option<Evidence>, Failure> {
         let (disk, layout) = (self.disk()?, self.layout()?);
-        let arrays = self.arrays.clone();
         let committed = blocking(move || {
-            layout::commit(disk.as_ref(), &layout).map_err(|error| {
-                if let Some(arrays) = &arrays {
-                    members::give_up(arrays);
-                }
-                disk_failure(&error)
-            })
+            layout::commit(disk.as_ref(), &layout).map_err(|error| disk_failure(&error))
         })
         .await?;
         self.committed = Some(committed.clone());
+        self.ahead = false;
         Ok(Some(Evidence::Committed(committed)))
     }
 
@@ -265,6 +262,17 @@ impl Perform for Performer {
             Action::MirrorBoot => self.mirror_boot().await,
             Action::Commit => self.commit().await,
             Action::BootEntry => self.boot_entry().await,
+        }
+    }
+
+    async fn give_up(&mut self) {
+        let Some(arrays) = self.arrays.clone().filter(|_| std::mem::take(&mut self.ahead)) else {
+            return;
+        };
+        let clear = move || members::clear(&arrays).map_err(|error| disk_failure(&error));
+        // What is reported is the failure that led here.
+        if let Err(failure) = blocking(clear).await {
+            tracing::warn!("a member of the array may start something: {}", failure.message);
         }
     }
 }

@@ -6,7 +6,6 @@ use std::io;
 use super::BOOT_CODE;
 use crate::layout::{MIB, Range};
 use crate::raid::Arrays;
-use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, DiskError, DiskOp, RealDisk, first_non_zero};
 use crate::sys::partitions;
 
@@ -30,13 +29,6 @@ pub(in crate::deploy) fn clear(arrays: &Arrays) -> Result<(), DiskError> {
         boot_loader(&RealDisk::open(&member.disk, Access::WriteBeside)?)?;
     }
     Ok(())
-}
-
-/// The same after a failure, which stays the failure that is reported.
-pub(in crate::deploy) fn give_up(arrays: &Arrays) {
-    if let Err(error) = clear(arrays) {
-        tracing::warn!("a member of the array may still start something: {}", chain(&error));
-    }
 }
 
 /// Leaves a member as it was when its arrays were built; one without a BIOS boot partition has no loader.
@@ -70,6 +62,7 @@ fn is_zero(disk: &dyn BlockDevice, range: Range) -> Result<(), DiskError> {
 mod tests {
     use super::super::tests::member;
     use super::*;
+    use crate::report::chain;
 
     #[test]
     fn a_member_is_left_as_its_arrays_were_built_with_its_own_table() {

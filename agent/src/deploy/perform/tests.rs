@@ -108,20 +108,29 @@ async fn a_member_that_keeps_no_loader_fails_the_deploy_and_nothing_starts() {
 }
 
 #[tokio::test]
-async fn a_failed_commit_takes_the_loader_away_from_the_members_again() {
-    let array = OnArray::start().await;
-    let mut performer = array.performer(&array.lab.deploy(), &["esp"]);
-    for action in [Action::WriteImage, Action::MirrorBoot] {
-        performer.perform(action).await.unwrap();
+async fn a_deploy_that_ends_before_its_commit_takes_the_loader_away_from_the_members_again() {
+    for cancelled in [true, false] {
+        let array = OnArray::start().await;
+        let mut performer = array.performer(&array.lab.deploy(), &["esp"]);
+        run(&[Action::WriteImage, Action::MirrorBoot], &array.desk, &mut performer).await.unwrap();
+        let loader = fs::read(array.lab.beside("esp")).unwrap();
+        assert_eq!(loader[..1 << 20], array.lab.image[ESP_OF_IMAGE]);
+        let words = match cancelled {
+            true => {
+                array.desk.cancel();
+                "cancelled by the coordinator before commit"
+            }
+            false => {
+                let mut other = performer.layout.as_deref().unwrap().clone();
+                other.disk_tail_offset = u64::MAX / 2;
+                performer.layout = Some(Arc::new(other));
+                "planned for another disk"
+            }
+        };
+        let failure = run(&[Action::Commit], &array.desk, &mut performer).await.unwrap_err();
+        assert!(failure.message.contains(words), "{}", failure.message);
+        assert!(array.starts_nothing(), "{words}");
     }
-    let loader = fs::read(array.lab.beside("esp")).unwrap();
-    assert_eq!(loader[..1 << 20], array.lab.image[ESP_OF_IMAGE]);
-    let mut other = performer.layout.as_deref().unwrap().clone();
-    other.disk_tail_offset = u64::MAX / 2;
-    performer.layout = Some(Arc::new(other));
-    let failure = performer.perform(Action::Commit).await.unwrap_err();
-    assert!(failure.message.contains("planned for another disk"), "{}", failure.message);
-    assert!(array.starts_nothing());
 }
 
 #[tokio::test]
