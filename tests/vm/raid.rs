@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::http::Method;
 use lab::Firmware;
 use lab::machine::{Bus, DiskSpec};
+use lab::serial::Console;
 use serde_json::{Value, json};
 
 use crate::stage::{HOSTNAME, Stage};
@@ -87,8 +88,9 @@ impl Mirror {
         self.say(step);
     }
 
-    /// Deploys the image that boots from an array, with user data that shows at each boot what the kernel says of its arrays.
-    async fn deploy(&self) {
+    /// Deploys the image that boots from an array, with user data that shows at each boot what the kernel says of its arrays;
+    /// returns that.
+    async fn deploy(&self) -> String {
         let Stage { lab, node, .. } = &self.stage;
         let image = lab.inputs.image_raid.clone().expect("this run has no RAID image");
         self.stage.choose(&image).await;
@@ -109,27 +111,30 @@ impl Mirror {
             assert!(evidence.contains(part), "{part}: {evidence}");
         }
         self.say("deployed");
+        self.says_its_arrays(&lab.rack.machines[0].console()).await
     }
 
-    /// Boots the deployed system once more, with or without its first disk, and returns its words about its root and its arrays.
-    async fn boots(&self, without_first: bool) -> String {
+    /// Boots the deployed system once more, its first disk pulled out, and returns its words about its arrays.
+    async fn boots_without_its_first_disk(&self) -> String {
         let machine = &self.stage.lab.rack.machines[0];
         machine.power_off().unwrap();
-        if without_first {
-            machine.pull(0, true).unwrap();
-        }
+        machine.pull(0, true).unwrap();
         let mut console = machine.console();
         console.skip_to_end();
         machine.power_on().unwrap();
+        self.says_its_arrays(&console).await
+    }
+
+    /// Waits for the system's words about its root, and returns those about its arrays.
+    async fn says_its_arrays(&self, console: &Console) -> String {
         let ready = format!("IMAGE-READY hostname={HOSTNAME}");
         let ready = console.wait_for(&ready, BOOT).await.unwrap();
         assert!(ready.contains("root=/dev/md"), "{ready}");
         console.wait_for("IMAGE-DONE status=0", BOOT).await.unwrap();
         let words = console.text();
-        let arrays =
-            words.find("Personalities").map(|at| words[at..].to_owned()).unwrap_or_default();
-        self.say(&format!("booted, first disk gone: {without_first}\n{ready}\n{}", arrays.trim()));
-        arrays
+        let arrays = words.rfind("Personalities").map(|at| words[at..].trim()).unwrap_or_default();
+        self.say(&format!("{ready}\n{arrays}"));
+        arrays.to_owned()
     }
 
     /// Labels of arrays on a machine's disk, from outside.
@@ -199,11 +204,10 @@ async fn a_mirror_is_built_erased_rebuilt_deployed_to_boots_without_its_first_di
     let config = mirror.config().await;
     assert_ne!(config["logical_disks"][0]["uuid"], json!(first), "{config}");
 
-    mirror.deploy().await;
-    let whole = mirror.boots(false).await;
-    assert!(members(&whole).iter().all(|members| *members == "UU"), "{whole}");
-    let degraded = mirror.boots(true).await;
-    assert!(members(&degraded).contains(&"_U"), "{degraded}");
+    let whole = mirror.deploy().await;
+    assert_eq!(members(&whole), ["UU", "UU"], "root and EFI system partitions: {whole}");
+    let degraded = mirror.boots_without_its_first_disk().await;
+    assert_eq!(members(&degraded), ["_U", "_U"], "{degraded}");
     mirror.is_deleted().await;
 }
 
@@ -214,7 +218,8 @@ async fn a_bios_machine_boots_from_its_mirror_without_its_first_disk() {
     mirror.clean("create_configuration").await;
     mirror.clean_automatically(false).await;
     mirror.goes("provide", "available").await;
-    mirror.deploy().await;
-    let degraded = mirror.boots(true).await;
-    assert!(members(&degraded).contains(&"_U"), "{degraded}");
+    let whole = mirror.deploy().await;
+    assert_eq!(members(&whole), ["UU"], "{whole}");
+    let degraded = mirror.boots_without_its_first_disk().await;
+    assert_eq!(members(&degraded), ["_U"], "{degraded}");
 }
