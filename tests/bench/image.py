@@ -107,6 +107,9 @@ def measure(options, where, folder, made, nginx):
             group = [(Row(form, name), way) for name, way in ways(options, form, nginx, digest)]
             for round_number in range(options.rounds):
                 for row, way in group:
+                    # qemu-img's curl driver hangs now and then: one limit waited for tells it, unless the verdict needs the row.
+                    if row.hung and row.name != QEMU:
+                        continue
                     loop.fill()
                     drop_cache(loop.device)
                     cost = way(loop.device)

@@ -8,6 +8,8 @@ import threading
 import time
 from dataclasses import dataclass
 
+from table import HUNG
+
 LIMIT_S = 45
 
 
@@ -116,7 +118,7 @@ def tree_rss(pid):
 
 
 def timed(words, env=None):
-    """Runs a program; a run that takes longer than LIMIT_S is killed with its children and counts as code 124."""
+    """Runs a program; a run that takes longer than LIMIT_S is killed with its children and counts as code HUNG."""
     before, busy, start = resource.getrusage(resource.RUSAGE_CHILDREN), busy_s(), time.monotonic()
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env, start_new_session=True)
     peak, ended = [0], threading.Event()
@@ -132,7 +134,7 @@ def timed(words, env=None):
         code = process.returncode
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-        text, code = process.communicate()[0] + "still running after the limit", 124
+        text, code = process.communicate()[0] + "still running after the limit", HUNG
     wall = time.monotonic() - start
     ended.set()
     watcher.join()

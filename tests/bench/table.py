@@ -1,18 +1,22 @@
 """Medians, ratios and the table they stand in."""
 from statistics import median
 
+# The code of a run that was ended at its time limit (timeout(1) says it so too).
+HUNG = 124
+
 
 class Row:
     """The runs of one way to write one image."""
 
     def __init__(self, image, name):
-        self.image, self.name, self.costs, self.bad = image, name, [], 0
+        self.image, self.name, self.costs, self.bad, self.hung = image, name, [], 0, False
 
     def add(self, cost, right):
         if cost.code == 0 and right:
             self.costs.append(cost)
         else:
             self.bad += 1
+            self.hung |= cost.code == HUNG
 
     def median(self, what):
         return median(getattr(cost, what) for cost in self.costs) if self.costs else float("nan")

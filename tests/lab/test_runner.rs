@@ -62,19 +62,20 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if options.filter.is_none() {
         without_machines(&mut phases)?;
     }
-    let mut inputs = None;
-    phases.run("ramdisk, images, coordinator", || {
-        let mut built = Inputs::build()?;
-        built.image_small = Some(artifacts::image_small().context("building the small image")?);
-        built.image_full = Some(artifacts::image_full().context("building the full image")?);
-        built.image_raid = Some(artifacts::image_raid().context("building the RAID image")?);
-        built.plugins = artifacts::plugins().context("building the plugins")?;
-        crate::client::install().context("installing the baremetal client")?;
-        crate::ironic::install().context("installing Ironic")?;
-        inputs = Some(built);
-        Ok(Tally::default())
+    let inputs = std::thread::scope(|scope| {
+        // Downloads and one-threaded scripts on one side, waiting for servers on the other: together they fill two processors.
+        let start = Instant::now();
+        let building = scope.spawn(build);
+        if options.filter.is_none() {
+            beside_the_build(&mut phases)?;
+        }
+        let built = building.join().map_err(|_panic| anyhow::anyhow!("building panicked"))??;
+        let what = "ramdisk, images, coordinator (beside what is above)";
+        phases.done.push((what, Tally::default(), start.elapsed()));
+        anyhow::Ok(built)
     })?;
-    let inputs = inputs.context("nothing was built")?;
+    crate::client::install().context("installing the baremetal client")?;
+    crate::ironic::install().context("installing Ironic")?;
     if options.filter.is_none() {
         phases.run("what was built is kept", || {
             let kept =
@@ -106,7 +107,21 @@ fn without_machines(phases: &mut Phases) -> anyhow::Result<()> {
     phases.run("shell scripts", || check(shellcheck()))?;
     phases.run("unit and process tests", || {
         counted(cargo(&["test", "--workspace", "--no-fail-fast"]))
-    })?;
+    })
+}
+
+/// What virtual machine tests boot and deploy.
+fn build() -> anyhow::Result<Inputs> {
+    let mut built = Inputs::build()?;
+    built.image_small = Some(artifacts::image_small().context("building the small image")?);
+    built.image_full = Some(artifacts::image_full().context("building the full image")?);
+    built.image_raid = Some(artifacts::image_raid().context("building the RAID image")?);
+    built.plugins = artifacts::plugins().context("building the plugins")?;
+    Ok(built)
+}
+
+/// What needs no virtual machine either, and waits more than it computes.
+fn beside_the_build(phases: &mut Phases) -> anyhow::Result<()> {
     phases.run("Ironic's clients", || {
         crate::client::install().context("installing the baremetal client")?;
         let clients = ["--", "--ignored", "--test-threads", "1", "--skip", "slow::", "clients::"];

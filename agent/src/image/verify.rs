@@ -41,12 +41,17 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    /// Nothing yet of an image that maps `unit_bytes` at a time.
-    pub(super) fn new(virtual_bytes: u64, unit_bytes: u64) -> Self {
+    /// Nothing yet of an image that maps `unit_bytes` at a time. What will not be read back is not summed.
+    pub(super) fn new(virtual_bytes: u64, unit_bytes: u64, mode: ReadbackMode) -> Self {
         let grain_bytes = unit_bytes.clamp(512, MAX_GRAIN_BYTES);
         let chunk_bytes =
             virtual_bytes.div_ceil(MAX_CHUNKS).next_power_of_two().max(MIN_CHUNK_BYTES);
-        let chunks = index(virtual_bytes.div_ceil(chunk_bytes));
+        let chunks = match mode {
+            ReadbackMode::Full | ReadbackMode::Sampled => {
+                index(virtual_bytes.div_ceil(chunk_bytes))
+            }
+            ReadbackMode::None => 0,
+        };
         let zero_grain = xxh3_64(&vec![0; index(grain_bytes)]);
         let sums = (0..chunks).map(|_| AtomicU64::new(0)).collect();
         let virtual_bytes = AtomicU64::new(virtual_bytes);
@@ -55,6 +60,9 @@ impl Sums {
 
     /// Adds guest bytes; pieces begin and end at grains (or at the end of the image).
     pub(super) fn add(&self, offset: u64, bytes: &[u8]) {
+        if self.sums.is_empty() {
+            return;
+        }
         self.each_grain(offset, bytes, |chunk, sum| {
             if let Some(total) = self.sums.get(chunk) {
                 total.fetch_add(sum, Ordering::Relaxed);
@@ -64,6 +72,9 @@ impl Sums {
 
     /// Adds guest bytes that are all zero.
     pub(super) fn add_zeros(&self, offset: u64, bytes: u64) {
+        if self.sums.is_empty() {
+            return;
+        }
         let (mut at, end) = (offset, offset + bytes);
         while at < end {
             let len = self.grain_bytes.min(end - at);
@@ -235,7 +246,7 @@ mod tests {
     use super::*;
 
     fn sums_of(pieces: &[(u64, &[u8])], virtual_bytes: u64) -> Vec<u64> {
-        let sums = Sums::new(virtual_bytes, 512);
+        let sums = Sums::new(virtual_bytes, 512, ReadbackMode::Full);
         for (offset, bytes) in pieces {
             if bytes.iter().all(|byte| *byte == 0) {
                 sums.add_zeros(*offset, bytes.len() as u64);
@@ -261,7 +272,7 @@ mod tests {
 
     #[test]
     fn zeros_counted_by_length_equal_zeros_read() {
-        let sums = [Sums::new(5 << 20, 65536), Sums::new(5 << 20, 65536)];
+        let sums = [0, 1].map(|_| Sums::new(5 << 20, 65536, ReadbackMode::Full));
         sums[0].add_zeros(0, (5 << 20) - 700);
         sums[1].add(0, &vec![0; (5 << 20) - 700]);
         for (one, two) in sums[0].sums.iter().zip(&sums[1].sums) {
@@ -271,14 +282,14 @@ mod tests {
 
     #[test]
     fn the_table_of_a_very_large_image_stays_small() {
-        let sums = Sums::new(16 << 40, 65536);
+        let sums = Sums::new(16 << 40, 65536, ReadbackMode::Full);
         assert!(sums.sums.len() <= 262_144);
         assert!(sums.chunk_bytes.is_multiple_of(sums.grain_bytes));
     }
 
     #[test]
     fn a_sample_is_seeded_and_holds_both_ends() {
-        let sums = Sums::new(1 << 30, 65536);
+        let sums = Sums::new(1 << 30, 65536, ReadbackMode::Sampled);
         let sample = select(&sums, ReadbackMode::Sampled, 7);
         assert_eq!(sample.chunks, select(&sums, ReadbackMode::Sampled, 7).chunks);
         assert_ne!(sample.chunks, select(&sums, ReadbackMode::Sampled, 8).chunks);
