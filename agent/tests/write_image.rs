@@ -1,4 +1,9 @@
 //! What `ironwright-agent write-image` says of the disk when it fails, as scripts read it.
+#![expect(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "tests start programs and stop at the first surprise"
+)]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -32,7 +37,8 @@ fn serve() -> String {
 }
 
 fn write_image(url: &str, disk: &Path, more: &[&str]) -> (Option<i32>, Value) {
-    let digest: String = Sha256::digest(&IMAGE[..]).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String =
+        Sha256::digest(&IMAGE[..]).iter().map(|byte| format!("{byte:02x}")).collect();
     let output = Command::new(env!("CARGO_BIN_EXE_ironwright-agent"))
         .args(["write-image", "--json", "--url", url, "--checksum", &format!("sha256:{digest}")])
         .arg("--disk")

@@ -13,7 +13,7 @@ use ironwright_api::{
 
 use super::output::{Trouble, print_json, print_line};
 use super::{Done, runtime, system};
-use crate::image::{self, Hold, Http, ImageError, Request, Watch};
+use crate::image::{self, Hold, Http, ImageError, Outcome, Request, Watch};
 use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, RealDisk};
 use crate::{deploy, tls};
@@ -189,22 +189,7 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         hold: if args.bootable { Hold::BootArea } else { Hold::Nothing },
     };
     let disk: Arc<dyn BlockDevice> = Arc::new(disk);
-    let bar = Arc::new(Bar::new());
-    let outcome = runtime()?.block_on(async {
-        let watch = bar.clone();
-        let stop = async {
-            // Without the signal there is only no stopping by hand.
-            if tokio::signal::ctrl_c().await.is_ok() {
-                bar.cancelled.store(true, Ordering::Relaxed);
-            }
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            outcome = image::write(&request, disk.clone(), watch, &http) => outcome,
-            () = stop => Err(ImageError::Cancelled),
-        }
-    });
-    bar.bar.finish_and_clear();
+    let outcome = runtime()?.block_on(until_stopped(&request, disk.clone(), &http));
     let outcome = outcome.map_err(|error| trouble(&error, &args.disk))?;
     let committed = match args.bootable {
         true => Some(
@@ -226,6 +211,28 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         trouble
     })?;
     Ok(if proof.written.proven { Done::Proven } else { Done::NotVerified })
+}
+
+/// Writes, with a progress bar, until it is done or Ctrl-C is pressed.
+async fn until_stopped(
+    request: &Request,
+    disk: Arc<dyn BlockDevice>,
+    http: &Http,
+) -> Result<Outcome, ImageError> {
+    let bar = Arc::new(Bar::new());
+    let stop = async {
+        // Without the signal there is only no stopping by hand.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            bar.cancelled.store(true, Ordering::Relaxed);
+        }
+        std::future::pending::<()>().await;
+    };
+    let outcome = tokio::select! {
+        outcome = image::write(request, disk, bar.clone(), http) => outcome,
+        () = stop => Err(ImageError::Cancelled),
+    };
+    bar.bar.finish_and_clear();
+    outcome
 }
 
 fn print(proof: &Proof<'_>, json: bool) -> Result<(), Trouble> {
