@@ -33,10 +33,10 @@ pub enum Action {
     WriteImage,
     /// The config drive goes to where its partition will be.
     WriteConfigDrive,
-    /// The partition table goes to the disk, LBA 0 last.
-    Commit,
     /// What starts the system goes to every member of the array that it is on.
     MirrorBoot,
+    /// The partition table goes to the disk, LBA 0 last.
+    Commit,
     /// The firmware learns of the new system.
     BootEntry,
 }
@@ -48,8 +48,8 @@ impl Action {
         match self {
             Self::WriteImage => "write_image",
             Self::WriteConfigDrive => "write_configdrive",
-            Self::Commit => "commit",
             Self::MirrorBoot => "mirror_boot",
+            Self::Commit => "commit",
             Self::BootEntry => "boot_entry",
         }
     }
@@ -119,10 +119,10 @@ pub fn plan(order: &Deploy, ground: Ground, done: &[StepRecord]) -> Result<Plan,
     if !committed {
         actions.push(Action::WriteImage);
         actions.extend(drive_bytes.map(|_| Action::WriteConfigDrive));
+        // Nothing that can fail may come after the commit: a deploy that failed must not have left a system that starts.
+        actions.extend(ground.on_array.then_some(Action::MirrorBoot));
         actions.push(Action::Commit);
     }
-    // Also after a commit in an earlier attempt: it may have ended in the middle of this.
-    actions.extend(ground.on_array.then_some(Action::MirrorBoot));
     // A BIOS starts what LBA 0 holds: there is nothing to tell it.
     actions.extend(ground.uefi.then_some(Action::BootEntry));
     Ok(Plan { disk, actions })

@@ -32,7 +32,7 @@ pub use http::{BadAuthorization, Http};
 pub use source::SourceError;
 pub(crate) use source::public_url;
 
-use crate::sys::disk::BlockDevice;
+use crate::sys::disk::{BlockDevice, DiskError};
 use tuning::Tuning;
 
 /// What is to be written and how it is recognised.
@@ -65,6 +65,14 @@ pub trait Watch: Send + Sync {
     fn progress(&self, phase: &'static str, bytes: u64, total: Option<u64>);
     /// Whether to stop.
     fn cancelled(&self) -> bool;
+    /// Takes away what starts the disk's old system and is not on the disk itself; called when the disk was cleared, before the
+    /// first byte of the image is written.
+    ///
+    /// # Errors
+    /// [`DiskError`], which ends the write.
+    fn clear_elsewhere(&self) -> Result<(), DiskError> {
+        Ok(())
+    }
 }
 
 /// A finished write.

@@ -4,6 +4,7 @@
 //! on the disk. [`commit()`] puts them there, LBA 0 last, so that no cut leaves a bootable disk without its config drive.
 //! It never looks inside file systems; an existing config drive is recognised by its GPT name only.
 
+mod ahead;
 pub(crate) mod bytes;
 mod commit;
 mod error;

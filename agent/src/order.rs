@@ -3,7 +3,7 @@
 mod facts;
 mod learn;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -38,7 +38,7 @@ pub enum TlsError {
     #[error("cannot use the image's proxy")]
     Proxy(#[source] reqwest::Error),
     /// A proxy that is not spoken to.
-    #[error("the image's proxy must be an http or https URL, it begins with {scheme:?}")]
+    #[error("the image's proxy must be an http or https URL, its scheme is {scheme:?}")]
     ProxyScheme {
         /// What it begins with; the rest may hold a password.
         scheme: String,

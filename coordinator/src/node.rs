@@ -33,6 +33,9 @@ pub use port::Port;
 pub use power::{PowerState, PowerTarget};
 pub use work::{Boot, Outcome, Phase, WorkRecord};
 
+/// What stands for a secret in answers.
+pub const MASK: &str = "******";
+
 /// A JSON object.
 pub type Object = Map<String, Value>;
 

@@ -74,6 +74,10 @@ pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
 async fn deploy(dir: &Path, agent: &Path, coordinator: &Path) -> anyhow::Result<String> {
     let [operator, provisioning, tls] = free_ports()?;
     let log = dir.join("coordinator.log");
+    // Only named in the boot script: nothing here loads them.
+    for name in ["vmlinuz", "initrd"] {
+        fs::write(dir.join(name), name)?;
+    }
     fs::write(dir.join("coordinator.toml"), settings(dir, [operator, provisioning, tls]))?;
     let mut serving = Program::new(coordinator)
         .args(["serve", "--config", "coordinator.toml"])

@@ -1,6 +1,6 @@
 //! `write-image`: one image to one disk, with a progress bar on a terminal.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use ironwright_api::{
 
 use super::output::{Trouble, print_json, print_line};
 use super::{Done, runtime, system};
-use crate::image::{self, Hold, Http, ImageError, Request, Watch};
+use crate::image::{self, Hold, Http, ImageError, Outcome, Request, Watch};
 use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, RealDisk};
 use crate::{deploy, tls};
@@ -93,8 +93,7 @@ fn readback(text: &str) -> Result<ReadbackMode, String> {
 /// How the image's servers are reached, from flags and the files they name.
 fn access(args: &Args) -> Result<ImageAccess, Trouble> {
     let read = |path: &PathBuf| {
-        std::fs::read_to_string(path)
-            .map_err(|source| Trouble::usage(&Unreadable { path: path.clone(), source }))
+        read_text(path).map_err(|source| Trouble::usage(&Unreadable { path: path.clone(), source }))
     };
     let own = args.auth_file.as_ref().map(read).transpose()?;
     let own = own.map(|text| authorization(&text)).transpose();
@@ -106,6 +105,21 @@ fn access(args: &Args) -> Result<ImageAccess, Trouble> {
         ca_pem: args.ca.as_ref().map(read).transpose()?,
     })
 }
+
+/// A file of a line, or of certificates.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let most = MAX_FILE_BYTES + 1;
+    let bytes = std::fs::File::open(path)?.take(most).read_to_string(&mut text)?;
+    if bytes as u64 == most {
+        let why = format!("it has more than {} KiB", MAX_FILE_BYTES >> 10);
+        return Err(std::io::Error::other(why));
+    }
+    Ok(text)
+}
+
+/// Largest file of a header or of certificates, bytes: every authority that browsers trust fits.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A file that was named and cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -151,10 +165,12 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         system(std::slice::from_ref(&args.disk)).map_err(|error| Trouble::usage(&error))?;
     let path = system.admit(&args.disk).map_err(|error| Trouble::usage(&error))?;
     let disk = RealDisk::open(path, Access::Write)
-        .map_err(|error| Trouble::new(&error, "name a disk or file that exists and may be written, that is not mounted and that nobody uses"))?;
+        .map_err(|error| Trouble::new(&error, "name a disk or file that exists and may be written, that is not mounted and that nobody uses"))
+        .map_err(untouched)?;
     let access = access(&args)?;
     let client = tls::image_client(None, Path::new(tls::CA_BUNDLE), &access)
-        .map_err(|error| Trouble::new(&error, "check the certificate authorities and the proxy"))?;
+        .map_err(|error| Trouble::new(&error, "check the certificate authorities and the proxy"))
+        .map_err(untouched)?;
     let image = Image {
         urls: args.url.clone(),
         checksum: ordered.clone(),
@@ -163,7 +179,8 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         partition: None,
     };
     let http = Http::of(client, &image)
-        .map_err(|error| Trouble::new(&error, "check the file of --auth-file"))?;
+        .map_err(|error| Trouble::new(&error, "check the file of --auth-file"))
+        .map_err(untouched)?;
     let request = Request {
         urls: args.url,
         checksum: ordered,
@@ -172,26 +189,14 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         hold: if args.bootable { Hold::BootArea } else { Hold::Nothing },
     };
     let disk: Arc<dyn BlockDevice> = Arc::new(disk);
-    let bar = Arc::new(Bar::new());
-    let outcome = runtime()?.block_on(async {
-        let watch = bar.clone();
-        let stop = async {
-            // Without the signal there is only no stopping by hand.
-            if tokio::signal::ctrl_c().await.is_ok() {
-                bar.cancelled.store(true, Ordering::Relaxed);
-            }
-            std::future::pending::<()>().await;
-        };
-        tokio::select! {
-            outcome = image::write(&request, disk.clone(), watch, &http) => outcome,
-            () = stop => Err(ImageError::Cancelled),
-        }
-    });
-    bar.bar.finish_and_clear();
+    let outcome = runtime()?.block_on(until_stopped(&request, disk.clone(), &http));
     let outcome = outcome.map_err(|error| trouble(&error, &args.disk))?;
     let committed = match args.bootable {
         true => Some(
-            runtime()?.block_on(deploy::make_bootable(disk, &outcome)).map_err(Trouble::from)?,
+            // What cannot be cleared is said in the message.
+            runtime()?
+                .block_on(deploy::make_bootable(disk, &outcome))
+                .map_err(|failure| Trouble::from(failure).with("disk", &"wiped"))?,
         ),
         false => None,
     };
@@ -206,6 +211,28 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         trouble
     })?;
     Ok(if proof.written.proven { Done::Proven } else { Done::NotVerified })
+}
+
+/// Writes, with a progress bar, until it is done or Ctrl-C is pressed.
+async fn until_stopped(
+    request: &Request,
+    disk: Arc<dyn BlockDevice>,
+    http: &Http,
+) -> Result<Outcome, ImageError> {
+    let bar = Arc::new(Bar::new());
+    let stop = async {
+        // Without the signal there is only no stopping by hand.
+        if tokio::signal::ctrl_c().await.is_ok() {
+            bar.cancelled.store(true, Ordering::Relaxed);
+        }
+        std::future::pending::<()>().await;
+    };
+    let outcome = tokio::select! {
+        outcome = image::write(request, disk, bar.clone(), http) => outcome,
+        () = stop => Err(ImageError::Cancelled),
+    };
+    bar.bar.finish_and_clear();
+    outcome
 }
 
 fn print(proof: &Proof<'_>, json: bool) -> Result<(), Trouble> {
@@ -228,6 +255,11 @@ struct Proof<'a> {
     written: &'a Written,
     #[serde(skip_serializing_if = "Option::is_none")]
     committed: Option<&'a Committed>,
+}
+
+/// Nothing was written yet.
+fn untouched(trouble: Trouble) -> Trouble {
+    trouble.with("disk", &"untouched")
 }
 
 /// With what became of the disk: `untouched`, `wiped` (no partition table is left) or `unclean` (one may be).

@@ -4,8 +4,9 @@ use ironwright_api::{Blame, EraseSettings, Evidence, Failure};
 use serde_json::Value;
 
 use super::carry_out::ready;
-use super::image_info;
+use super::perform::Performer;
 use super::run::{Perform as _, stopped};
+use super::{Action, image_info};
 use crate::heartbeat::OrderDesk;
 use crate::order::{LastImage, Machine};
 
@@ -37,15 +38,11 @@ pub async fn perform(
     deploy.root_device.clone_from(root_device);
     deploy.erase.clone_from(settings);
     let (plan, mut performer) = ready(machine, &deploy, &[], desk).await?;
-    let mut written = None;
-    for action in &plan.actions {
-        desk.check().map_err(|cancelled| stopped(action.name(), cancelled))?;
-        let proof = performer.perform(*action).await?;
-        tracing::info!("write_image: {} done", action.name());
-        if let Some(Evidence::Written(_)) = proof {
-            written = proof;
-        }
+    let performed = all(&plan.actions, desk, &mut performer).await;
+    if performed.is_err() {
+        performer.give_up().await;
     }
+    let written = performed?;
     let is_partition_image = deploy.image.partition.is_some();
     machine.remember(LastImage { disk: plan.disk, is_partition_image });
     written.ok_or_else(|| Failure {
@@ -54,6 +51,24 @@ pub async fn perform(
         remedy: "this is a defect of the agent: report it with the order".to_owned(),
         blame: Blame::Internal,
     })
+}
+
+/// Performs the actions, and returns the proof of the image.
+async fn all(
+    actions: &[Action],
+    desk: &OrderDesk,
+    performer: &mut Performer,
+) -> Result<Option<Evidence>, Failure> {
+    let mut written = None;
+    for action in actions {
+        desk.check().map_err(|cancelled| stopped(action.name(), cancelled))?;
+        let proof = performer.perform(*action).await?;
+        tracing::info!("write_image: {} done", action.name());
+        if let Some(Evidence::Written(_)) = proof {
+            written = proof;
+        }
+    }
+    Ok(written)
 }
 
 fn refused(problems: &[String]) -> Failure {

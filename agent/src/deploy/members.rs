@@ -4,6 +4,11 @@
 //! member shows the firmware a plain file system, and the deployed system keeps them equal). The original is emptied,
 //! so that no two file systems have the same name. BIOS: the boot code of LBA 0 and the BIOS boot partition go to the same place
 //! of every member. All of it is read back from each member as the firmware reads it; any one of them can be gone at a boot.
+//!
+//! It happens before the commit, so what the image's first and last MiB hold comes from the layout, and is taken away again
+//! ([`clear`]) where the deploy fails after it.
+
+mod clear;
 
 use std::path::Path;
 
@@ -17,6 +22,8 @@ use crate::raid::Arrays;
 use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, DiskError, RealDisk};
 use crate::sys::{Effect, System, partitions};
+
+pub(super) use clear::clear;
 
 /// Bytes copied at a time.
 const PIECE: u64 = 1 << 20;
@@ -73,13 +80,13 @@ pub(super) fn check(arrays: &Arrays, layout: &Layout, uefi: bool) -> Result<(), 
     Ok(())
 }
 
-/// Brings the boot parts of the array's system to every member.
+/// Brings the boot parts of the array's system to every member: the proof, and what is left for the commit.
 pub(super) fn mirror(
     arrays: &Arrays,
     layout: &Layout,
     root: &dyn BlockDevice,
     uefi: bool,
-) -> Result<Mirrored, MirrorError> {
+) -> Result<(Mirrored, Layout), MirrorError> {
     check(arrays, layout, uefi)?;
     if uefi {
         let target = open(esp_array(arrays)?, Access::Write)?;
@@ -88,13 +95,13 @@ pub(super) fn mirror(
             members.map(|member| open(&member.node, Access::Read)).collect::<Result<_, _>>()?;
         let members: Vec<&dyn BlockDevice> =
             members.iter().map(|disk| disk as &dyn BlockDevice).collect();
-        return move_esp(root, esp_of(layout)?.range, &target, &members);
+        return move_esp(root, layout, &target, &members);
     }
     let members: Vec<RealDisk> =
         disks(arrays).map(|disk| open(disk, Access::WriteBeside)).collect::<Result<_, _>>()?;
     let members: Vec<&dyn BlockDevice> =
         members.iter().map(|disk| disk as &dyn BlockDevice).collect();
-    copy_bios(root, layout, &members)
+    copy_bios(root, layout, &members).map(|proof| (proof, layout.clone()))
 }
 
 /// Tells the firmware of every member, the first one to be tried first.
@@ -199,30 +206,25 @@ fn fits_bios(bios: Range, member: &Layout, disk: &dyn BlockDevice) -> Result<(),
     )))
 }
 
-/// Moves the ESP of `root` to `target`, whose members are read back. One that moved before is only read back.
+/// Moves the ESP of `root` to `target`, whose members are read back. The original is left without a name, and so is what the
+/// commit would write of it.
 fn move_esp(
     root: &dyn BlockDevice,
-    esp: Range,
+    layout: &Layout,
     target: &dyn BlockDevice,
     members: &[&dyn BlockDevice],
-) -> Result<Mirrored, MirrorError> {
-    let mut head = vec![0; usize::try_from(NAME.min(esp.bytes)).unwrap_or(0)];
-    root.read_at(esp.offset, &mut head)?;
-    let moved = head.iter().all(|byte| *byte == 0);
-    let own = Range { offset: 0, bytes: esp.bytes };
-    let expected = match moved {
-        true => sha256(target, own)?,
-        false => copy(root, esp, target, 0)?,
-    };
-    target.flush()?;
+) -> Result<(Mirrored, Layout), MirrorError> {
+    let esp = esp_of(layout)?.range;
+    let expected = copy((root, layout), esp, target, 0)?;
     for member in members {
-        same(*member, own, &expected)?;
+        same(*member, Range { offset: 0, bytes: esp.bytes }, &expected)?;
     }
-    if !moved {
-        root.zero(esp.offset, head.len() as u64)?;
-        root.flush()?;
-    }
-    Ok(mirrored("efi_system_partition", esp.bytes, expected, members))
+    let name = Range { bytes: NAME.min(esp.bytes), ..esp };
+    root.zero(name.offset, name.bytes)?;
+    root.flush()?;
+    let mut left = layout.clone();
+    left.blank(name);
+    Ok((mirrored("efi_system_partition", esp.bytes, expected, members), left))
 }
 
 /// Copies boot code and BIOS boot partition of `root` to the same places of `members`, which keep their own tables.
@@ -235,7 +237,7 @@ fn copy_bios(
     let code = layout.head.get(..BOOT_CODE).unwrap_or_default();
     let mut expected = String::new();
     for member in members {
-        expected = copy(root, bios, *member, bios.offset)?;
+        expected = copy((root, layout), bios, *member, bios.offset)?;
         let mut sector = vec![0; member.sector_bytes() as usize];
         member.read_at(0, &mut sector)?;
         sector.splice(..BOOT_CODE, code.iter().copied());
@@ -267,9 +269,9 @@ fn pieces(range: Range) -> impl Iterator<Item = (u64, usize)> {
     starts.map(move |at| (at, usize::try_from(PIECE.min(range.bytes - at)).unwrap_or(0)))
 }
 
-/// Copies and returns the digest.
+/// Copies what `range` of an uncommitted disk will hold, and returns the digest.
 fn copy(
-    from: &dyn BlockDevice,
+    (from, layout): (&dyn BlockDevice, &Layout),
     range: Range,
     to: &dyn BlockDevice,
     at: u64,
@@ -277,7 +279,7 @@ fn copy(
     let (mut digest, mut buffer) = (Sha256::new(), Vec::new());
     for (offset, length) in pieces(range) {
         buffer.resize(length, 0);
-        from.read_at(range.offset + offset, &mut buffer)?;
+        layout.read_ahead(from, range.offset + offset, &mut buffer)?;
         digest.update(&buffer);
         to.write_at(at + offset, &buffer)?;
     }
@@ -328,7 +330,7 @@ mod tests {
     }
 
     /// A member: a BIOS boot partition of `mib` MiB, and the array's.
-    fn member(mib: u64) -> FakeDisk {
+    pub(super) fn member(mib: u64) -> FakeDisk {
         let sectors = |mib: u64| mib * 2048;
         let parts = [
             (BIOS, sectors(1), sectors(1 + mib) - 1, "bios"),
@@ -363,21 +365,22 @@ mod tests {
     }
 
     #[test]
-    fn the_esp_moves_once_and_is_read_back_from_each_member() {
+    fn the_esp_moves_before_the_commit_and_is_read_back_from_each_member() {
         let (root, layout) = root();
-        let esp = esp_of(&layout).unwrap().range;
         let content = root.contents()[2 << 20..4 << 20].to_vec();
         // A mirror: both members are what is written to it.
         let target = FakeDisk::new(3 * MIB, 512);
-        for _ in 0..2 {
-            let proof = move_esp(&root, esp, &target, &[&target, &target]).unwrap();
-            assert_eq!(target.contents()[..2 << 20], content);
-            assert_eq!(proof.sha256, hex(&Sha256::digest(&content)));
-            assert!(root.contents()[2 << 20..(2 << 20) + 4096].iter().all(|byte| *byte == 0));
-        }
+        let (proof, left) = move_esp(&root, &layout, &target, &[&target, &target]).unwrap();
+        assert_eq!(target.contents()[..2 << 20], content);
+        assert_eq!((proof.sha256, proof.devices.len()), (hex(&Sha256::digest(&content)), 2));
+        crate::layout::commit(&root, &left).unwrap();
+        let after = root.contents();
+        assert!(after[2 << 20..(2 << 20) + 4096].iter().all(|byte| *byte == 0), "two of one name");
+        assert_eq!(after[(2 << 20) + 4096..4 << 20], content[4096..]);
+
         let (root, _) = self::root();
         let stale = FakeDisk::new(3 * MIB, 512);
-        let error = move_esp(&root, esp, &target, &[&target, &stale]).unwrap_err();
+        let error = move_esp(&root, &layout, &target, &[&target, &stale]).unwrap_err();
         assert!(matches!(error, MirrorError::Differs { .. }), "{error}");
         assert!(root.contents()[2 << 20] != 0, "the original is kept until all members have it");
     }

@@ -20,7 +20,7 @@ use crate::layout::{self, Layout};
 use crate::order::{Machine, blocking};
 use crate::raid::Arrays;
 use crate::report::chain;
-use crate::sys::disk::{Access, BlockDevice, RealDisk, Slice};
+use crate::sys::disk::{Access, BlockDevice, DiskError, RealDisk, Slice};
 use crate::sys::{Effect, System, partitions};
 
 /// Performs the actions of one deploy.
@@ -41,6 +41,8 @@ pub(super) struct Performer {
     others: Vec<PathBuf>,
     /// The commit's proof, from this run or from an earlier attempt.
     committed: Option<Committed>,
+    /// Whether the members of the array may start what is not committed.
+    ahead: bool,
     /// The arrays, where the root disk is one.
     arrays: Option<Arc<Arrays>>,
     uefi: bool,
@@ -88,6 +90,7 @@ impl Performer {
                     None
                 }
             }),
+            ahead: false,
             arrays: None,
             uefi: false,
         })
@@ -148,7 +151,8 @@ impl Performer {
     }
 
     async fn image_to(&self, target: Arc<dyn BlockDevice>) -> Result<image::Outcome, Failure> {
-        let watch = Arc::new(Follow { desk: self.desk.clone(), phase: Mutex::new("") });
+        let (desk, arrays) = (self.desk.clone(), self.arrays.clone());
+        let watch = Arc::new(Follow { desk, arrays, phase: Mutex::new("") });
         image::write(&self.request, target, watch, &self.http)
             .await
             .map_err(|error| image_failure(&error))
@@ -189,6 +193,20 @@ impl Performer {
         .await
     }
 
+    /// Brings what starts the system to every member of the array.
+    async fn mirror_boot(&mut self) -> Result<Option<Evidence>, Failure> {
+        let (disk, layout, uefi) = (self.disk()?, self.layout()?, self.uefi);
+        let arrays = self.arrays.clone().ok_or_else(out_of_order)?;
+        self.ahead = true;
+        let (proof, left) = blocking(move || {
+            members::mirror(&arrays, &layout, disk.as_ref(), uefi)
+                .map_err(|error| unbootable(error.failure()))
+        })
+        .await?;
+        self.layout = Some(Arc::new(left));
+        Ok(Some(Evidence::Mirrored(proof)))
+    }
+
     async fn commit(&mut self) -> Result<Option<Evidence>, Failure> {
         let (disk, layout) = (self.disk()?, self.layout()?);
         let committed = blocking(move || {
@@ -196,22 +214,8 @@ impl Performer {
         })
         .await?;
         self.committed = Some(committed.clone());
+        self.ahead = false;
         Ok(Some(Evidence::Committed(committed)))
-    }
-
-    /// Brings what starts the system to every member of the array.
-    async fn mirror_boot(&mut self) -> Result<Option<Evidence>, Failure> {
-        let (disk, layout, uefi) = (self.disk()?, self.layout.clone(), self.uefi);
-        let arrays = self.arrays.clone().ok_or_else(out_of_order)?;
-        blocking(move || {
-            let layout = match layout {
-                Some(layout) => layout,
-                None => committed_layout(disk.as_ref())?,
-            };
-            let mirrored = members::mirror(&arrays, &layout, disk.as_ref(), uefi);
-            mirrored.map(|proof| Some(Evidence::Mirrored(proof))).map_err(|error| error.failure())
-        })
-        .await
     }
 
     /// Tells the firmware. A firmware that takes no entry starts `\EFI\BOOT` all the same: that is logged, not failed.
@@ -255,9 +259,20 @@ impl Perform for Performer {
         match action {
             Action::WriteImage => self.write_image().await,
             Action::WriteConfigDrive => self.write_configdrive().await,
-            Action::Commit => self.commit().await,
             Action::MirrorBoot => self.mirror_boot().await,
+            Action::Commit => self.commit().await,
             Action::BootEntry => self.boot_entry().await,
+        }
+    }
+
+    async fn give_up(&mut self) {
+        let Some(arrays) = self.arrays.clone().filter(|_| std::mem::take(&mut self.ahead)) else {
+            return;
+        };
+        let clear = move || members::clear(&arrays).map_err(|error| disk_failure(&error));
+        // What is reported is the failure that led here.
+        if let Err(failure) = blocking(clear).await {
+            tracing::warn!("a member of the array may start something: {}", failure.message);
         }
     }
 }
@@ -339,10 +354,11 @@ fn out_of_order() -> Failure {
     }
 }
 
-/// Carries the progress of an image to the heartbeat and a cancellation to the image.
+/// Carries the progress of an image to the heartbeat and a cancellation to the image, and knows what else its disk starts from.
 #[derive(Debug)]
 struct Follow {
     desk: OrderDesk,
+    arrays: Option<Arc<Arrays>>,
     phase: Mutex<&'static str>,
 }
 
@@ -359,4 +375,11 @@ impl Watch for Follow {
     fn cancelled(&self) -> bool {
         self.desk.is_cancelled()
     }
+
+    fn clear_elsewhere(&self) -> Result<(), DiskError> {
+        self.arrays.as_deref().map_or(Ok(()), members::clear)
+    }
 }
+
+#[cfg(test)]
+mod tests;

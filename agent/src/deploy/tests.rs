@@ -93,14 +93,18 @@ fn a_deploy_is_image_then_config_drive_then_commit_then_firmware() {
 }
 
 #[test]
-fn on_an_array_what_starts_the_system_goes_to_the_members_also_after_an_earlier_commit() {
-    use Action::{BootEntry, Commit, MirrorBoot, WriteImage};
-    let committed = [step(WriteImage, true, Some(written("A"))), step(Commit, true, None)];
+fn on_an_array_what_starts_the_system_goes_to_the_members_and_the_commit_is_still_the_last_act() {
+    use Action::{BootEntry, Commit, MirrorBoot, WriteConfigDrive, WriteImage};
+    let mirrored = [step(WriteImage, true, Some(written("A"))), step(MirrorBoot, true, None)];
+    let committed = [&mirrored[..], &[step(Commit, true, None)]].concat();
+    let all = &[WriteImage, WriteConfigDrive, MirrorBoot, Commit, BootEntry][..];
     for (uefi, done, expected) in [
-        (true, &[][..], &[WriteImage, Commit, MirrorBoot, BootEntry][..]),
-        (false, &committed[..], &[MirrorBoot][..]),
+        (true, &[][..], all),
+        (true, &mirrored[..], all),
+        (true, &committed[..], &[BootEntry]),
+        (false, &committed[..], &[]),
     ] {
-        let ground = Ground { on_array: true, ..ground(None, uefi) };
+        let ground = Ground { on_array: true, ..ground(Some(1), uefi) };
         assert_eq!(plan(&deploy(), ground, done).unwrap().actions, expected);
     }
 }

@@ -198,6 +198,37 @@ impl ImageError {
         }
     }
 
+    /// Whether the bytes that came are to blame: another mirror may have better ones. What cannot be had at all was asked of every
+    /// mirror already.
+    pub(super) fn is_of_the_bytes(&self) -> bool {
+        match self {
+            Self::TooLarge { .. }
+            | Self::Empty
+            | Self::Checksum { .. }
+            | Self::FormatMismatch { .. }
+            | Self::Unsupported { .. }
+            | Self::Format(_)
+            | Self::Inflate { .. }
+            | Self::Grows { .. }
+            | Self::Endless { .. }
+            | Self::Inside { .. }
+            | Self::Unpack { .. }
+            | Self::OutOfOrder { .. }
+            | Self::MetadataChanged { .. }
+            | Self::ChangedBetweenPasses => true,
+            Self::NoUrl
+            | Self::UnknownFormat { .. }
+            | Self::Digest(_)
+            | Self::Source(_)
+            | Self::Disk(_)
+            | Self::ReadBack { .. }
+            | Self::Cancelled
+            | Self::Thread { .. }
+            | Self::Unclean { .. } => false,
+            Self::Wiped { source, .. } => source.is_of_the_bytes(),
+        }
+    }
+
     /// What to do next, one sentence.
     #[must_use]
     pub fn remedy(&self) -> String {
@@ -218,7 +249,7 @@ impl ImageError {
                 )
             }
             Self::Unpack { .. } => {
-                "check the file with its own program (gzip -t, xz -t, zstd -t); it is damaged or incomplete".into()
+                "check the file with its own program (gzip -t, xz -t, zstd -t) and its checksum; it is damaged, or came incomplete".into()
             }
             Self::Checksum { .. } => {
                 "compare the file on the server with the order's checksum: one of them is wrong".into()

@@ -81,7 +81,8 @@ async fn dropped(fate: &Fate) {
     }
 }
 
-/// A mirror with other bytes than ordered is one that failed: the next one is asked for the whole image.
+/// A mirror with other bytes than ordered, or with bytes that are no image, is one that failed: the next one is asked for the
+/// whole image.
 async fn mirrors(
     mut request: Request,
     disk: Arc<dyn BlockDevice>,
@@ -91,18 +92,11 @@ async fn mirrors(
 ) -> Result<Outcome, ImageError> {
     loop {
         let outcome = attempt(&request, disk.clone(), watch.clone(), http, tuning).await;
-        let wrong = match &outcome {
-            Err(ImageError::Wiped { source, .. }) => {
-                matches!(**source, ImageError::Checksum { .. })
-            }
-            Ok(_) | Err(_) => false,
+        let error = match outcome {
+            Err(error) if error.is_of_the_bytes() && request.urls.len() > 1 => error,
+            Ok(_) | Err(_) => return outcome,
         };
-        if !wrong || request.urls.len() < 2 {
-            return outcome;
-        }
-        if let Err(error) = outcome {
-            tracing::warn!(error = %crate::report::chain(&error), "the next mirror is tried");
-        }
+        tracing::warn!(error = %crate::report::chain(&error), "the next mirror is tried");
         request.urls.remove(0);
     }
 }
@@ -341,8 +335,12 @@ impl Run<'_> {
         self.check_stop()?;
         self.state.virtual_bytes.store(target.sums.virtual_bytes(), Ordering::Relaxed);
         self.state.stage.store(CLEARING, Ordering::Relaxed);
-        let clearing = Arc::clone(target);
-        blocking("image-clear", move || clearing.boot_area.clear(&*clearing.disk)).await?;
+        let (clearing, watch) = (Arc::clone(target), Arc::clone(self.watch));
+        let clear = move || {
+            clearing.boot_area.clear(&*clearing.disk)?;
+            Ok(watch.clear_elsewhere()?)
+        };
+        blocking("image-clear", clear).await?;
         self.state.stage.store(CLEARED, Ordering::Relaxed);
         Ok(())
     }

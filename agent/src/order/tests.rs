@@ -22,12 +22,12 @@ const DISK_BYTES: u64 = 8 << 30;
 const IMAGE_BYTES: u64 = 8 * MIB;
 
 /// A machine with one disk (a sparse file), a server with one image, and a coordinator that stores everything.
-struct Lab {
+pub(crate) struct Lab {
     dir: tempfile::TempDir,
-    machine: Machine,
-    journal: Arc<Journal>,
-    image: Vec<u8>,
-    url: String,
+    pub(crate) machine: Machine,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) image: Vec<u8>,
+    pub(crate) url: String,
     _server: AbortOnDropHandle<()>,
 }
 
@@ -37,10 +37,19 @@ impl Lab {
     }
 
     async fn with_disk(bytes: u64) -> Self {
+        let image = TestImage::gpt(512, IMAGE_BYTES, &[(LINUX, 2048, 10_000, "root")]).bytes;
+        Self::with(bytes, image).await
+    }
+
+    /// Whose server has this image.
+    pub(crate) async fn with_image(image: Vec<u8>) -> Self {
+        Self::with(DISK_BYTES, image).await
+    }
+
+    async fn with(bytes: u64, image: Vec<u8>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let disk = dir.path().join("disk");
         std::fs::File::create(&disk).unwrap().set_len(bytes).unwrap();
-        let image = TestImage::gpt(512, IMAGE_BYTES, &[(LINUX, 2048, 10_000, "root")]).bytes;
         let (url, server) = serve(image.clone()).await;
         let system = Arc::new(System::sandbox(Path::new("/"), &[disk]).unwrap());
         let http = crate::tls::image_client(
@@ -55,18 +64,23 @@ impl Lab {
         Self { dir, machine, journal, image, url, _server: server }
     }
 
-    fn disk(&self) -> PathBuf {
-        self.dir.path().join("disk")
+    pub(crate) fn disk(&self) -> PathBuf {
+        self.beside("disk")
     }
 
-    fn read(&self, offset: u64, bytes: usize) -> Vec<u8> {
+    /// A file beside the disk.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn read(&self, offset: u64, bytes: usize) -> Vec<u8> {
         let mut buffer = vec![0; bytes];
         let disk = RealDisk::open(self.disk(), Access::Read).unwrap();
         disk.read_at(offset, &mut buffer).unwrap();
         buffer
     }
 
-    fn deploy(&self) -> Deploy {
+    pub(crate) fn deploy(&self) -> Deploy {
         let value = Sha256::digest(&self.image).iter().map(|byte| format!("{byte:02x}")).collect();
         let checksum = Checksum { algorithm: ChecksumAlgorithm::Sha256, value };
         Deploy {
@@ -101,7 +115,7 @@ impl Lab {
     }
 
     /// The proofs reported, in order.
-    fn evidence(&self) -> Vec<Evidence> {
+    pub(crate) fn evidence(&self) -> Vec<Evidence> {
         let reports = self.journal.unacknowledged().into_iter();
         reports
             .filter_map(|report| {

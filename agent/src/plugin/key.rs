@@ -81,11 +81,14 @@ impl SigningKey {
                 .and_then(|mut file| file.write_all(text.as_bytes()))
                 .map_err(file_error("writing", path))
         };
-        write(path, 0o600, &text)?;
         let mut public = path.as_os_str().to_owned();
         public.push(".pub");
         let line = format!("{PUBLIC} {}\n", STANDARD.encode(pair.public_key().as_ref()));
+        // The private half last: a key that was not made whole is not there.
         write(Path::new(&public), 0o644, &line)?;
+        write(path, 0o600, &text).inspect_err(|_| {
+            std::fs::remove_file(&public).ok();
+        })?;
         Ok(Self { pair })
     }
 

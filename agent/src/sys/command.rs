@@ -9,40 +9,12 @@ mod sense;
 
 use std::time::Duration;
 
+pub use ironwright_passthrough::Data;
 pub use real::RealCommands;
 pub use sense::{AtaRegisters, Sense, SenseKey};
 
 /// Longest data of one command, bytes: none that is used here has more than 4 KiB.
 pub const DATA_MAX: usize = 64 << 10;
-
-/// The data of a command, if it has any.
-#[derive(Debug)]
-pub enum Data<'a> {
-    /// None.
-    None,
-    /// From the device.
-    In(&'a mut [u8]),
-    /// To the device.
-    Out(&'a [u8]),
-}
-
-impl Data<'_> {
-    /// Length in bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::None => 0,
-            Self::In(bytes) => bytes.len(),
-            Self::Out(bytes) => bytes.len(),
-        }
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
 
 /// An NVMe admin command (NVM Express Base Specification 2.0, 3.3.3.1: the common command format).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

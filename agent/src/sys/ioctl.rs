@@ -1,4 +1,5 @@
-//! Every ioctl, and with them every `unsafe` of this crate, one file a kind of device.
+//! Every ioctl, and with them every `unsafe` of this crate, one file a kind of device. Commands to storage devices themselves are
+//! in `ironwright-passthrough`, which plugins use too.
 #![allow(
     unsafe_code,
     reason = "ioctls have no safe form; each is one call with a checked descriptor"
@@ -9,5 +10,3 @@ pub(crate) mod block;
 pub(crate) mod ipmi;
 pub(crate) mod link;
 pub(crate) mod md;
-pub(crate) mod nvme;
-pub(crate) mod scsi;

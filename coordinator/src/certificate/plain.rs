@@ -44,6 +44,7 @@ pub(super) fn words(signed: &SignedCertificate) -> String {
     if let Some(seal) = &signed.coordinator {
         lines.push(("coordinator", seal.public_key.clone()));
     }
+    lines.push(("not signed", "id and received_at, where the file has them".to_owned()));
     let clean = |text: &str| -> String {
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect()
     };

@@ -246,6 +246,27 @@ fn any_change_an_unknown_coordinator_and_a_weak_erase_are_no_proof() {
         (text.clone(), other, "not with the coordinator's key"),
         (text.clone(), trusted(Category::Purge), "weaker than asked"),
         ("{}".to_owned(), trusted(Category::Clear), "not a signed certificate"),
+        (text.replacen('{', r#"{"note":"purged","#, 1), trusted(Category::Clear), "not signed"),
+        (
+            text.replacen('{', r#"{"id":"twice","#, 1),
+            trusted(Category::Clear),
+            "\"id\" is there twice",
+        ),
+        (
+            text.replacen(r#""agent":{"#, r#""agent":{"note":"purged","#, 1),
+            trusted(Category::Clear),
+            "not signed",
+        ),
+        (
+            text.replacen(r#""disk":{"#, r#""disk":{"serial":"OTHER","#, 1),
+            trusted(Category::Clear),
+            "duplicate field `serial`",
+        ),
+        (
+            text.replacen(r#""received_at":"#, r#""received_at":1,"x":"#, 1),
+            trusted(Category::Clear),
+            "no text",
+        ),
     ] {
         let problem = verify(&text, &expected).problem.unwrap();
         assert!(problem.contains(part), "{part}: {problem}");

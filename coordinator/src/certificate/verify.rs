@@ -1,5 +1,10 @@
 //! `verify-certificate`: is this file a proof that a disk was erased, and for whom?
 
+use std::collections::HashSet;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
 use ironwright_api::{Category, EraseMethod, SignedCertificate};
 
 use super::{fits, plain, proves};
@@ -37,12 +42,81 @@ pub fn verify(text: &str, expected: &Expected) -> Verdict {
     }
 }
 
+/// The coordinator's own record beside what is signed, as the API gives it.
+const RECORD: [&str; 2] = ["id", "received_at"];
+
 /// What the file says beside what is signed: a program that reads the file, and not what was verified, would believe it.
 fn unsigned(text: &str, signed: &SignedCertificate) -> Option<String> {
-    let raw = serde_json::from_str::<serde_json::Value>(text).ok()?;
-    let canonical = serde_json::to_value(&signed.certificate).ok()?;
-    (raw.get("certificate") != Some(&canonical))
+    if let Err(error) = serde_json::from_str::<Unambiguous>(text) {
+        return Some(format!("two programs may read it in two ways: {error}"));
+    }
+    let mut raw = serde_json::from_str::<serde_json::Map<_, _>>(text).ok()?;
+    for name in RECORD {
+        if raw.remove(name).is_some_and(|value: Value| !value.is_string()) {
+            return Some(format!("its {name} is no text"));
+        }
+    }
+    let signed = serde_json::to_value(signed).ok()?;
+    (Value::Object(raw) != signed)
         .then(|| "it contains something that is not signed, or spells it in another way".to_owned())
+}
+
+/// JSON in which no object has a key twice (RFC 8259, 4: of such objects each program takes what it likes).
+struct Unambiguous;
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unambiguous {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(Self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(Self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
+        let mut keys = HashSet::new();
+        while let Some((key, Self)) = entries.next_entry::<String, Self>()? {
+            if let Some(key) = keys.replace(key) {
+                return Err(serde::de::Error::custom(format_args!(
+                    "the key {key:?} is there twice"
+                )));
+            }
+        }
+        Ok(Self)
+    }
 }
 
 fn problem(signed: &SignedCertificate, expected: &Expected) -> Result<(), String> {

@@ -7,8 +7,7 @@ use serde_json::Value;
 use super::representation::plain;
 use crate::node::Object;
 
-/// What stands for a secret.
-pub const MASK: &str = "******";
+pub use crate::node::MASK;
 
 /// A key that contains one of these (lower-cased) holds a secret. Ironic's list, and the BMC key of IPMI.
 const SECRET: [&str; 20] = [

@@ -116,19 +116,29 @@ pub fn offer(work: &mut Work, bundles: Vec<PluginBundle>) {
 /// The step that builds arrays.
 const BUILD: &str = "raid.create_configuration";
 
+/// In `driver_internal_info`: an automated cleaning erased the node's arrays, and none built them anew yet.
+pub const ARRAYS_DUE: &str = "ironwright_arrays_due";
+
 /// Erasing disks erases the arrays on them: those that a node has by its record are built anew afterwards, unless the operator
-/// gave that step a priority.
+/// gave that step a priority. So are those that an earlier cleaning erased and did not come to build.
 fn rebuild_arrays(node: &Node, automated: &mut Automated) {
     let has_arrays = raid(node).is_some_and(|raid| {
         let disks = raid.config.get("logical_disks").and_then(Value::as_array);
-        !raid.target.is_null() && disks.is_some_and(|disks| !disks.is_empty())
+        let recorded = disks.is_some_and(|disks| !disks.is_empty());
+        !raid.target.is_null() && (recorded || node.driver_internal_info.contains_key(ARRAYS_DUE))
     });
     if has_arrays {
         automated.priorities.entry(BUILD.to_owned()).or_insert(1);
     }
-    if automated.priorities.get(BUILD).is_some_and(|priority| *priority > 0) {
+    if builds_arrays(automated) {
         automated.args.insert(BUILD.to_owned(), serde_json::json!({"delete_existing": true}));
     }
+}
+
+/// Whether an automated cleaning builds arrays in the end.
+#[must_use]
+pub fn builds_arrays(automated: &Automated) -> bool {
+    automated.priorities.get(BUILD).is_some_and(|priority| *priority > 0)
 }
 
 /// What the node's record says of its arrays, where an agent builds them.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::attributes::{assign, default_of, interface_problems};
 use super::interfaces::KINDS;
-use super::{Node, ProvisionState};
+use super::{MASK, Node, ProvisionState};
 
 /// Attributes a client may change, without the `*_interface` ones.
 const ROOTS: [&str; 25] = [
@@ -177,6 +177,7 @@ pub fn apply(
     }
     let mut problems: Vec<String> =
         values.iter().filter_map(|(name, value)| assign(&mut changed, name, value).err()).collect();
+    problems.extend(masked(node, &changed));
     if changed.protected_reason.is_some() && !changed.protected {
         problems.push("The protected_reason field can only be set when protected is True.".into());
     }
@@ -189,6 +190,25 @@ pub fn apply(
     refuse_by_state(node, &changed)?;
     name_instance(&mut changed, &touched);
     Ok(changed)
+}
+
+/// Who reads a record and writes it back would replace each secret by what stood for it.
+fn masked(old: &Node, new: &Node) -> Vec<String> {
+    let objects = [
+        ("driver_info", &old.driver_info, &new.driver_info),
+        ("instance_info", &old.instance_info, &new.instance_info),
+    ];
+    let mut found = Vec::new();
+    for (field, old, new) in objects {
+        for (key, value) in new.iter().filter(|(key, value)| old.get(*key) != Some(*value)) {
+            if value.as_str() == Some(MASK) {
+                found.push(format!(
+                    "{field}/{key}: {MASK} stands for a secret in answers. Give the secret itself, or patch the other keys only."
+                ));
+            }
+        }
+    }
+    found
 }
 
 /// Applies operations one by one to a map of whole attributes.

@@ -1,12 +1,9 @@
-//! The door to a controller: admin commands through ioctl. All `unsafe` of this plugin is here.
-#![allow(
-    unsafe_code,
-    reason = "ioctls have no safe form; this is one call with a checked descriptor"
-)]
+//! The door to a controller: its admin commands.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+
+use ironwright_passthrough::{Data, nvme};
 
 use crate::identify::{IDENTIFY_BYTES, SLOTS_BYTES};
 
@@ -80,47 +77,19 @@ impl Device {
     }
 }
 
-mod raw {
-    use nix::ioctl_readwrite;
-
-    /// `struct nvme_passthru_cmd` (linux/nvme_ioctl.h), 72 bytes.
-    #[derive(Debug, Default, Clone, Copy)]
-    #[repr(C)]
-    pub(super) struct PassThrough {
-        pub opcode: u8,
-        pub flags: u8,
-        pub reserved1: u16,
-        pub nsid: u32,
-        pub cdw2: u32,
-        pub cdw3: u32,
-        pub metadata: u64,
-        pub addr: u64,
-        pub metadata_len: u32,
-        pub data_len: u32,
-        pub cdw10_to_15: [u32; 6],
-        pub timeout_ms: u32,
-        pub result: u32,
-    }
-
-    const _: () = assert!(size_of::<PassThrough>() == 72);
-
-    ioctl_readwrite!(admin_cmd, b'N', 0x41, PassThrough);
-}
-
 impl Controller for Device {
     fn admin(&mut self, command: Command, data: &mut [u8]) -> io::Result<u16> {
-        let mut pass = raw::PassThrough {
+        let request = nvme::Request {
             opcode: command.opcode as u8,
-            addr: data.as_mut_ptr() as u64,
-            data_len: u32::try_from(data.len()).map_err(io::Error::other)?,
-            cdw10_to_15: [command.cdw10, command.cdw11, 0, 0, 0, 0],
+            nsid: 0,
+            cdw: [command.cdw10, command.cdw11, 0, 0, 0, 0],
             timeout_ms: TIMEOUT_MS,
-            ..raw::PassThrough::default()
         };
-        // SAFETY: the descriptor is open for the call; `addr` and `data_len` name a slice that is borrowed exclusively for it, and the
-        // kernel copies no more than its length in the direction that the opcode's low bits say.
-        let status = unsafe { raw::admin_cmd(self.0.as_raw_fd(), &raw mut pass) }?;
-        // Without More and Do Not Retry.
-        Ok(u16::try_from(status & 0x7ff).unwrap_or(u16::MAX))
+        let data = match command.opcode {
+            Opcode::GetLogPage | Opcode::Identify => Data::In(data),
+            Opcode::Download => Data::Out(data),
+            Opcode::Commit => Data::None,
+        };
+        nvme::admin(&self.0, &request, data).map(|(status, _)| status)
     }
 }

@@ -1,6 +1,7 @@
 //! Plugin: firmware of NVMe drives, from files in the bundle: whoever signs the bundle signs the firmware.
 //!
 //! A drive that cannot start its new firmware at once is left for a power cycle; the step goes on afterwards and looks what runs.
+#![forbid(unsafe_code)]
 
 mod controller;
 mod identify;
@@ -11,10 +12,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ironwright_plugin::{
-    Context, Failed, Manifest, Plugin, Problem, Request, Safety, Step, StepInfo, Success, Who,
-    serve,
-};
+use ironwright_plugin::{Context, Plugin, Problem, Request, Step, StepInfo, Success, Who, serve};
 use serde_json::{Value, json};
 
 use controller::{Controller, Device};
@@ -26,33 +24,13 @@ const MANIFEST: &str = include_str!("../manifest.json");
 /// Where the bundle has firmware.
 const FOLDER: &str = "/firmware";
 
-fn info(name: &str) -> StepInfo {
-    let manifest = serde_json::from_str::<Manifest>(MANIFEST).ok();
-    let known = manifest.and_then(|manifest| manifest.step(name).cloned());
-    known.unwrap_or_else(|| StepInfo {
-        name: name.to_owned(),
-        interface: "firmware".to_owned(),
-        priority: 0,
-        argsinfo: std::collections::BTreeMap::new(),
-        abortable: false,
-        safety: Safety::Changes,
-    })
-}
-
-fn problem(who: Who, message: String, remedy: &str) -> Problem {
-    (message, Failed { who, remedy: remedy.to_owned() })
-}
-
 fn order(message: String) -> Problem {
-    problem(Who::Order, message, "correct the arguments, or the firmware in the bundle")
+    Who::Order.problem(message, "correct the arguments, or the firmware in the bundle")
 }
 
 fn hardware(device: &str, message: &str) -> Problem {
-    problem(
-        Who::Hardware,
-        format!("{device}: {message}"),
-        "look at the drive, then order the step again",
-    )
+    let remedy = "look at the drive, then order the step again";
+    Who::Hardware.problem(format!("{device}: {message}"), remedy)
 }
 
 /// The controllers among the devices: `/dev/nvme0`, and not its namespaces.
@@ -117,7 +95,7 @@ struct Update;
 
 impl Step for Update {
     fn info(&self) -> StepInfo {
-        info("update_nvme")
+        StepInfo::declared(MANIFEST, "update_nvme")
     }
 
     fn plan(&self, request: &Request) -> Result<Vec<String>, Problem> {
@@ -195,7 +173,7 @@ struct Show;
 
 impl Step for Show {
     fn info(&self) -> StepInfo {
-        info("show_nvme")
+        StepInfo::declared(MANIFEST, "show_nvme")
     }
 
     fn plan(&self, _: &Request) -> Result<Vec<String>, Problem> {
@@ -215,12 +193,11 @@ impl Step for Show {
     }
 }
 
+const PLUGIN: Plugin<'_> =
+    Plugin { name: "firmware-nvme", version: env!("CARGO_PKG_VERSION"), steps: &[&Update, &Show] };
+
 fn main() -> ExitCode {
-    serve(&Plugin {
-        name: "firmware-nvme",
-        version: env!("CARGO_PKG_VERSION"),
-        steps: &[&Update, &Show],
-    })
+    serve(&PLUGIN)
 }
 
 #[cfg(test)]
@@ -228,12 +205,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_manifest_is_good_and_names_every_step_of_the_program() {
-        let manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
-        assert_eq!(manifest.problems(), []);
-        assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
-        let names: Vec<&str> = manifest.steps.iter().map(|step| step.name.as_str()).collect();
-        assert_eq!(names, ["update_nvme", "show_nvme"]);
+    fn the_program_says_what_its_manifest_says() {
+        assert_eq!(PLUGIN.differences(MANIFEST), [""; 0]);
     }
 
     #[test]

@@ -13,9 +13,7 @@ mod tool;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ironwright_plugin::{
-    Context, Manifest, Plugin, Problem, Request, Step, StepInfo, Success, serve,
-};
+use ironwright_plugin::{Context, Plugin, Problem, Request, Step, StepInfo, Success, serve};
 use serde_json::json;
 
 /// The manifest says what each step is; the program must not say anything else.
@@ -24,25 +22,12 @@ const MANIFEST: &str = include_str!("../manifest.json");
 /// Where `/sys` is.
 const ROOT: &str = "/";
 
-fn info(name: &str) -> StepInfo {
-    let manifest = serde_json::from_str::<Manifest>(MANIFEST).ok();
-    let known = manifest.and_then(|manifest| manifest.step(name).cloned());
-    known.unwrap_or_else(|| StepInfo {
-        name: name.to_owned(),
-        interface: "raid".to_owned(),
-        priority: 0,
-        argsinfo: std::collections::BTreeMap::new(),
-        abortable: false,
-        safety: ironwright_plugin::Safety::Destroys,
-    })
-}
-
 /// `create_configuration` and `apply_configuration`: the argument with the configuration, and whether what is there goes.
 struct Create(&'static str, (&'static str, bool));
 
 impl Step for Create {
     fn info(&self) -> StepInfo {
-        info(self.0)
+        StepInfo::declared(MANIFEST, self.0)
     }
 
     fn plan(&self, request: &Request) -> Result<Vec<String>, Problem> {
@@ -62,7 +47,7 @@ struct Delete;
 
 impl Step for Delete {
     fn info(&self) -> StepInfo {
-        info("delete_configuration")
+        StepInfo::declared(MANIFEST, "delete_configuration")
     }
 
     fn plan(&self, request: &Request) -> Result<Vec<String>, Problem> {
@@ -110,7 +95,7 @@ struct Show;
 
 impl Step for Show {
     fn info(&self) -> StepInfo {
-        info("show_configuration")
+        StepInfo::declared(MANIFEST, "show_configuration")
     }
 
     fn plan(&self, _: &Request) -> Result<Vec<String>, Problem> {
@@ -124,14 +109,16 @@ impl Step for Show {
     }
 }
 
+const CREATE: Create = Create("create_configuration", ("target_raid_config", false));
+const APPLY: Create = Create("apply_configuration", ("raid_config", true));
+const PLUGIN: Plugin<'_> = Plugin {
+    name: "raid-mdadm",
+    version: env!("CARGO_PKG_VERSION"),
+    steps: &[&CREATE, &APPLY, &Delete, &Show],
+};
+
 fn main() -> ExitCode {
-    let create = Create("create_configuration", ("target_raid_config", false));
-    let apply = Create("apply_configuration", ("raid_config", true));
-    serve(&Plugin {
-        name: "raid-mdadm",
-        version: env!("CARGO_PKG_VERSION"),
-        steps: &[&create, &apply, &Delete, &Show],
-    })
+    serve(&PLUGIN)
 }
 
 #[cfg(test)]
@@ -139,19 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_manifest_is_good_and_names_every_step_of_the_program() {
-        let manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
-        assert_eq!(manifest.problems(), []);
-        assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
-        for name in [
-            "create_configuration",
-            "apply_configuration",
-            "delete_configuration",
-            "show_configuration",
-        ] {
-            assert_eq!(info(name).interface, "raid");
-            assert!(manifest.step(name).is_some(), "{name}");
-        }
-        assert_eq!(manifest.steps.len(), 4);
+    fn the_program_says_what_its_manifest_says() {
+        assert_eq!(PLUGIN.differences(MANIFEST), [""; 0]);
     }
 }

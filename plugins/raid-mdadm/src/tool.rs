@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ironwright_plugin::{Failed, Problem, Who};
+use ironwright_plugin::{Problem, Who};
 
 /// Characters of a program's words that a failure repeats.
 const WORDS_MAX: usize = 600;
@@ -20,13 +20,13 @@ const SHIM: &str = "/lib/shim.so";
 
 /// A failure that the operator can mend by another order.
 pub(crate) fn order(message: impl Into<String>, remedy: &str) -> Problem {
-    (message.into(), Failed { who: Who::Order, remedy: remedy.to_owned() })
+    Who::Order.problem(message, remedy)
 }
 
 /// A failure of the disks.
 pub(crate) fn hardware(message: impl Into<String>) -> Problem {
     let remedy = "check the disks named and what else uses them, then order the step again";
-    (message.into(), Failed { who: Who::Hardware, remedy: remedy.to_owned() })
+    Who::Hardware.problem(message, remedy)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a plugin is the place that starts its tools")]
@@ -36,8 +36,8 @@ fn output(program: &str, args: &[&str]) -> Result<Output, Problem> {
         command.env("LD_PRELOAD", SHIM);
     }
     command.args(args).stdin(Stdio::null()).output().map_err(|error| {
-        let remedy = "build the bundle again with plugins/build".to_owned();
-        (format!("cannot start {program}: {error}"), Failed { who: Who::Plugin, remedy })
+        let remedy = "build the bundle again with plugins/build";
+        Who::Plugin.problem(format!("cannot start {program}: {error}"), remedy)
     })
 }
 

@@ -7,10 +7,7 @@ mod answer;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-use ironwright_plugin::{
-    Context, Failed, Manifest, Plugin, Problem, Request, Safety, Step, StepInfo, Success, Who,
-    serve,
-};
+use ironwright_plugin::{Context, Plugin, Problem, Request, Step, StepInfo, Success, Who, serve};
 
 /// The manifest says what each step is; the program must not say anything else.
 const MANIFEST: &str = include_str!("../manifest.json");
@@ -22,7 +19,7 @@ fn tool() -> Result<&'static str, Problem> {
     TOOLS.into_iter().find(|path| Path::new(path).is_file()).ok_or_else(|| {
         let message = format!("the vendor's tool is not in this bundle: none of {} is there", TOOLS.join(", "));
         let remedy = "get it from the controller's vendor, put it into root/opt of the plugin's folder, and build the bundle again";
-        (message, Failed { who: Who::Order, remedy: remedy.to_owned() })
+        Who::Order.problem(message, remedy)
     })
 }
 
@@ -33,8 +30,8 @@ fn show(tool: &str) -> Result<String, Problem> {
         .stdin(Stdio::null())
         .output();
     let output = output.map_err(|error| {
-        let remedy = "put the tool for this machine's processor into the bundle".to_owned();
-        (format!("cannot start {tool}: {error}"), Failed { who: Who::Order, remedy })
+        let remedy = "put the tool for this machine's processor into the bundle";
+        Who::Order.problem(format!("cannot start {tool}: {error}"), remedy)
     })?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -43,17 +40,7 @@ struct Show;
 
 impl Step for Show {
     fn info(&self) -> StepInfo {
-        let manifest = serde_json::from_str::<Manifest>(MANIFEST).ok();
-        manifest.and_then(|manifest| manifest.steps.into_iter().next()).unwrap_or_else(|| {
-            StepInfo {
-                name: "show_storcli".to_owned(),
-                interface: "raid".to_owned(),
-                priority: 0,
-                argsinfo: std::collections::BTreeMap::new(),
-                abortable: false,
-                safety: Safety::ReadOnly,
-            }
-        })
+        StepInfo::declared(MANIFEST, "show_storcli")
     }
 
     fn plan(&self, _: &Request) -> Result<Vec<String>, Problem> {
@@ -62,16 +49,18 @@ impl Step for Show {
 
     fn run(&self, _: &Request, _: &Context) -> Result<Success, Problem> {
         let found = answer::read(&show(tool()?)?).map_err(|words| {
-            let remedy =
-                "check that the machine has a controller which this tool drives".to_owned();
-            (words, Failed { who: Who::Hardware, remedy })
+            let remedy = "check that the machine has a controller which this tool drives";
+            Who::Hardware.problem(words, remedy)
         })?;
         Ok(Success::Unchanged("the controllers were asked".to_owned(), found))
     }
 }
 
+const PLUGIN: Plugin<'_> =
+    Plugin { name: "raid-storcli", version: env!("CARGO_PKG_VERSION"), steps: &[&Show] };
+
 fn main() -> ExitCode {
-    serve(&Plugin { name: "raid-storcli", version: env!("CARGO_PKG_VERSION"), steps: &[&Show] })
+    serve(&PLUGIN)
 }
 
 #[cfg(test)]
@@ -80,12 +69,7 @@ mod tests {
 
     #[test]
     fn the_manifest_is_good_and_the_missing_tool_is_named_with_what_to_do() {
-        let manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
-        assert_eq!(manifest.problems(), []);
-        assert_eq!(
-            (manifest.steps.len(), manifest.version.as_str()),
-            (1, env!("CARGO_PKG_VERSION"))
-        );
+        assert_eq!(PLUGIN.differences(MANIFEST), [""; 0]);
         let (message, failed) = tool().unwrap_err();
         assert!(message.contains("vendor's tool is not in this bundle"), "{message}");
         assert!(failed.remedy.contains("root/opt"), "{failed:?}");

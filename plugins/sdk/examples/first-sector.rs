@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::process::ExitCode;
 
 use ironwright_plugin::{
-    Context, Failed, Plugin, Problem, Request, Safety, Step, StepInfo, Success, Who, serve,
+    Context, Plugin, Problem, Request, Safety, Step, StepInfo, Success, Who, serve,
 };
 use serde_json::json;
 
@@ -32,7 +32,7 @@ fn clear(disk: &str) -> io::Result<()> {
 fn hardware(disk: &str) -> impl FnOnce(io::Error) -> Problem {
     move |error| {
         let remedy = format!("check {disk} and its cable");
-        (format!("{disk}: {error}"), Failed { who: Who::Hardware, remedy })
+        Who::Hardware.problem(format!("{disk}: {error}"), &remedy)
     }
 }
 

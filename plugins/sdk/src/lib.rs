@@ -6,6 +6,7 @@
 //! that protocol and, for plugins in Rust, [`Step`] and [`serve()`]. `plugins/README.md` shows a whole conversation.
 #![forbid(unsafe_code)]
 
+mod declared;
 mod manifest;
 mod serve;
 mod wire;

@@ -185,10 +185,13 @@ impl Manifest {
             self.parts().is_none(),
             format!("version {:?}: use numbers separated by dots, as 1.4.0", self.version),
         );
+        let program = self.exec.first().map_or("", String::as_str);
         refuse(
-            self.exec.first().is_none_or(|program| program.is_empty()),
+            program.is_empty(),
             "exec is empty: name the program, a path below root/".to_owned(),
         );
+        let outside = program.split('/').any(|part| part == "..");
+        refuse(outside, format!("exec {program:?}: name a path below root/, without .."));
         refuse(self.steps.is_empty(), "steps is empty: a plugin has at least one step".to_owned());
         for pattern in &self.devices {
             let good = pattern.len() > 5 && pattern.starts_with("/dev/") && !pattern.contains("..");

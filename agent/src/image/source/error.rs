@@ -184,7 +184,7 @@ impl SourceError {
             Self::BadUrl { .. } => "correct the URL in the order".into(),
             Self::Empty { .. } => "check the file behind the URL: it is empty".into(),
             Self::Unreachable { .. } => {
-                "check that the provisioning network reaches the image server, and its name and certificate".into()
+                "check that the provisioning network reaches the image server (and its proxy, if it has one), and its name and certificate".into()
             }
             Self::OtherLength { .. } => "name only mirrors of the same file".into(),
             Self::Changed { .. } => {

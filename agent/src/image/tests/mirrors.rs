@@ -37,10 +37,18 @@ async fn a_bad_first_mirror_does_not_end_the_run() {
         other[3_000_000] ^= 1;
         Reply::good(ask, &other)
     };
+    let login: Script = |_, _| Reply::whole(b"<!DOCTYPE html><html><body>Sign in</body></html>");
+    // Its end came as if it were the whole.
+    let shorter: Script = |ask, content| Reply::good(ask, &content[..2_000_000]);
     let gone: Script = |_, _| Reply::status(StatusCode::NOT_FOUND);
-    for (name, script) in
-        [("empty", empty), ("too long", too_long), ("wrong bytes", wrong_bytes), ("gone", gone)]
-    {
+    for (name, script) in [
+        ("empty", empty),
+        ("too long", too_long),
+        ("wrong bytes", wrong_bytes),
+        ("login", login),
+        ("shorter", shorter),
+        ("gone", gone),
+    ] {
         let disk = after(script).await.unwrap_or_else(|error| panic!("{name}: {}", chain(&error)));
         assert!(disk.content().starts_with(&image().0), "{name}");
     }

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io;
 use std::time::Duration;
 
+use ironwright_passthrough::{nvme, scsi};
+
 use super::{CommandError, DATA_MAX, Data, DeviceCommands, NvmeCommand, ScsiAnswer, ScsiCommand};
-use crate::sys::ioctl;
 
 /// A disk's own descriptor, so that commands go where the writes go, also after the node was renamed.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl DeviceCommands for RealCommands {
     fn nvme_namespace(&self) -> Result<u32, CommandError> {
         const NAME: &str = "namespace identifier";
         self.check(NAME, &Data::None)?;
-        ioctl::nvme::namespace(&self.file).map_err(|error| refused(NAME, error))
+        nvme::namespace(&self.file).map_err(|error| refused(NAME, error))
     }
 
     fn nvme_admin(
@@ -64,9 +65,9 @@ impl DeviceCommands for RealCommands {
     ) -> Result<u32, CommandError> {
         self.check(name, &data)?;
         let &NvmeCommand { opcode, nsid, cdw, timeout } = command;
-        let request = ioctl::nvme::Request { opcode, nsid, cdw, timeout_ms: millis(timeout) };
+        let request = nvme::Request { opcode, nsid, cdw, timeout_ms: millis(timeout) };
         let (status, result) =
-            ioctl::nvme::admin(&self.file, &request, data).map_err(|error| refused(name, error))?;
+            nvme::admin(&self.file, &request, data).map_err(|error| refused(name, error))?;
         if status == 0 {
             return Ok(result);
         }
@@ -81,7 +82,7 @@ impl DeviceCommands for RealCommands {
     ) -> Result<ScsiAnswer, CommandError> {
         self.check(name, &data)?;
         let wanted = data.len();
-        let done = ioctl::scsi::command(&self.file, command.cdb, data, millis(command.timeout))
+        let done = scsi::command(&self.file, command.cdb, data, millis(command.timeout))
             .map_err(|error| refused(name, error))?;
         // The adapter's own words (Linux include/scsi/scsi_status.h, DID_*): anything but 0 means that the device's answer is
         // not known, even where the kernel calls the request done. `DRIVER_SENSE` (8) only says that there is sense data.

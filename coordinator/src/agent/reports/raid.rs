@@ -1,9 +1,10 @@
 //! What a step of the `raid` interface leaves in the node's record, as Ironic's conductor does. Pure.
 
-use ironwright_api::{Blame, Evidence, Failure};
+use ironwright_api::{Blame, Clean, Erased, Evidence, Failure, Work};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::node::order::{ARRAYS_DUE, builds_arrays};
 use crate::node::transition::wire_time;
 use crate::node::{Node, WorkRecord};
 
@@ -11,8 +12,6 @@ use crate::node::{Node, WorkRecord};
 const BUILD: [&str; 2] = ["create_configuration", "apply_configuration"];
 /// Ironic's step that removes them.
 const DELETE: &str = "delete_configuration";
-/// Steps that leave no array on the disks they reach.
-const ERASE: [&str; 2] = ["erase_devices", "erase_devices_metadata"];
 
 /// Whether the running step, by its plan, belongs to the `raid` interface.
 fn is_raid(work: &WorkRecord, step: &str) -> bool {
@@ -50,14 +49,64 @@ pub(super) fn record(node: &mut Node, step: &str, evidence: Option<&Evidence>) {
     if raid && BUILD.contains(&step) {
         if let Some(config) = built(evidence) {
             node.other.insert("raid_config".to_owned(), config.clone());
+            node.driver_internal_info.remove(ARRAYS_DUE);
         }
     } else if raid && step == DELETE {
         node.other.insert("raid_config".to_owned(), json!({}));
+        node.driver_internal_info.remove(ARRAYS_DUE);
         // It named a volume that is gone.
         node.properties.remove("root_device");
-    } else if ERASE.contains(&step) && node.other.contains_key("raid_config") {
-        node.other.insert("raid_config".to_owned(), json!({}));
+    } else if let Some(Evidence::Erased { disks }) = evidence {
+        keep_in_mind(node);
+        erased(node, disks);
     }
+}
+
+/// An automated cleaning that erases disks builds their arrays anew in the end. Where it does not get there (its attempts are used
+/// up, somebody aborts it), `raid_config` names the arrays no more, and the next cleaning must know of them all the same.
+fn keep_in_mind(node: &mut Node) {
+    let Some(work) = &node.work else { return };
+    let Work::Clean(Clean { automated: Some(automated), .. }) = &work.order.work else { return };
+    if builds_arrays(automated) {
+        node.driver_internal_info.insert(ARRAYS_DUE.to_owned(), json!(true));
+    } else {
+        node.driver_internal_info.remove(ARRAYS_DUE);
+    }
+}
+
+/// Forgets the software arrays that lost a member with these disks, and nothing else: not those of other disks, nor of a controller.
+fn erased(node: &mut Node, disks: &[Erased]) {
+    let Some(config) = node.other.get_mut("raid_config").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let Some(arrays) = config.get_mut("logical_disks").and_then(Value::as_array_mut) else {
+        return;
+    };
+    let before = arrays.len();
+    arrays.retain(|array| !disks.iter().any(|disk| has_member(array, &disk.device)));
+    match (arrays.len(), before) {
+        (left, before) if left == before => {}
+        (0, _) => config.clear(),
+        // The mirror of EFI system partitions has a member on each disk of each array.
+        _ => drop(config.remove("esp")),
+    }
+}
+
+/// Whether a software array has a member on `disk`, by the names it was built with.
+fn has_member(array: &Value, disk: &str) -> bool {
+    let members = array.get("members").and_then(Value::as_array).into_iter().flatten();
+    members.filter_map(Value::as_str).any(|member| is_on(member, disk))
+}
+
+/// Whether a device node is `disk` or one of its partitions: `/dev/sda2`, `/dev/nvme0n1p2`.
+fn is_on(member: &str, disk: &str) -> bool {
+    let Some(rest) = member.strip_prefix(disk) else { return false };
+    let number = match disk.ends_with(|last: char| last.is_ascii_digit()) {
+        true => rest.strip_prefix('p'),
+        false => Some(rest),
+    };
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    rest.is_empty() || number.is_some_and(is_number)
 }
 
 /// Ironic's time of the last change, where `raid_config` is another than `before`.
@@ -75,19 +124,22 @@ pub(in crate::agent) fn stamp(node: &mut Node, before: Option<&Value>, now: Time
 
 #[cfg(test)]
 mod tests {
-    use ironwright_api::{Event, PluginOutcome, PluginResult};
+    use ironwright_api::{Automated, Event, PluginOutcome, PluginResult};
 
     use super::super::store;
     use super::super::tests::{began, cleaning_node, plan, report};
     use super::*;
     use crate::certificate::tests::Agent;
     use crate::node::Outcome;
+    use crate::node::order::automated_clean;
+    use crate::settings::CleanSettings;
 
     /// A node on which `step` of interface raid ended with this data.
     fn ended(step: &str, data: Value) -> Node {
         let mut node = cleaning_node(&Agent::new());
         node.properties.insert("root_device".to_owned(), json!({"name": "/dev/md0"}));
         node.other.insert("raid_config".to_owned(), json!({"logical_disks": [{"uuid": "old"}]}));
+        node.driver_internal_info.insert(ARRAYS_DUE.to_owned(), json!(true));
         let evidence = Evidence::Plugin(Box::new(PluginResult {
             plugin: "raid-mdadm".into(),
             version: "1".into(),
@@ -116,11 +168,107 @@ mod tests {
         assert_eq!(recorded["logical_disks"], config["logical_disks"]);
         assert_eq!(recorded["last_updated"], "1970-01-01T00:00:00.000000+00:00");
         assert!(node.properties.contains_key("root_device"));
+        assert!(!node.driver_internal_info.contains_key(ARRAYS_DUE));
         let node = ended("delete_configuration", json!({"deleted": []}));
         assert_eq!(node.other["raid_config"], json!({}));
         assert!(!node.properties.contains_key("root_device"));
+        assert!(!node.driver_internal_info.contains_key(ARRAYS_DUE));
         let node = ended("show_configuration", json!({"arrays": []}));
         assert_eq!(node.other["raid_config"]["logical_disks"][0]["uuid"], "old");
+    }
+
+    /// A node with two arrays and a volume of a controller, in a cleaning by this `automated`.
+    fn with_arrays(automated: Option<Automated>) -> Node {
+        let agent = Agent::new();
+        let mut node = cleaning_node(&agent);
+        let clean = Clean { automated, ..Clean::default() };
+        node.work.as_mut().unwrap().order.work = Work::Clean(clean);
+        let array = |uuid: &str, members: [&str; 2]| json!({"controller": "software", "uuid": uuid, "members": members});
+        let config = json!({
+            "logical_disks": [
+                array("root", ["/dev/vda2", "/dev/vdb2"]),
+                array("data", ["/dev/nvme0n1p1", "/dev/nvme0n10p1"]),
+                {"controller": "Smart Array P822 in Slot 2", "size_gb": 100},
+            ],
+            "esp": {"uuid": "esp"},
+        });
+        for (field, value) in
+            [("raid_config", config), ("target_raid_config", json!({"logical_disks": [{}]}))]
+        {
+            node.other.insert(field.to_owned(), value);
+        }
+        node.other.insert("raid_interface".to_owned(), json!("agent"));
+        node
+    }
+
+    /// The same after a step that erased these disks.
+    fn after_erasing(mut node: Node, disks: &[&str]) -> Node {
+        let erased = |device: &&str| Erased {
+            device: (*device).to_owned(),
+            serial: String::new(),
+            disk_bytes: 1,
+            method: "overwrite".to_owned(),
+            bytes: 1,
+            verified_bytes: 1,
+            certificate: None,
+        };
+        let evidence = Evidence::Erased { disks: disks.iter().map(erased).collect() };
+        record(&mut node, "erase_devices", Some(&evidence));
+        node
+    }
+
+    #[test]
+    fn only_arrays_that_lost_a_member_are_forgotten() {
+        for (disks, left, esp) in [
+            (&["/dev/vdb"][..], &[Some("data"), None][..], false),
+            (&["/dev/nvme0n1"], &[Some("root"), None], false),
+            (&["/dev/nvme0n10", "/dev/vda"], &[None], false),
+            (&["/dev/vd", "/dev/nvme0", "/dev/vdc"], &[Some("root"), Some("data"), None], true),
+            (&[], &[Some("root"), Some("data"), None], true),
+        ] {
+            let node = after_erasing(with_arrays(None), disks);
+            let config = &node.other["raid_config"];
+            let arrays = config["logical_disks"].as_array().unwrap();
+            let uuids: Vec<_> =
+                arrays.iter().map(|array| array.get("uuid").and_then(Value::as_str)).collect();
+            assert_eq!(uuids, left, "{disks:?}");
+            assert_eq!(config.get("esp").is_some(), esp, "{disks:?}");
+        }
+    }
+
+    #[test]
+    fn a_cleaning_that_ended_between_erase_and_rebuilding_leaves_the_arrays_to_the_next_one() {
+        let next = |node: &Node| {
+            let clean = automated_clean(node, &CleanSettings::default(), Vec::new());
+            let Work::Clean(Clean { automated: Some(automated), .. }) = clean else {
+                panic!("not an automated clean")
+            };
+            automated
+        };
+        let software = |automated: Option<Automated>| {
+            let mut node = with_arrays(automated);
+            let config = node.other.get_mut("raid_config").unwrap();
+            config["logical_disks"].as_array_mut().unwrap().pop();
+            node
+        };
+        let first = next(&software(None));
+        assert!(builds_arrays(&first));
+        let all = &["/dev/vda", "/dev/vdb", "/dev/nvme0n1", "/dev/nvme0n10"];
+        let cut = after_erasing(software(Some(first)), all);
+        assert_eq!(cut.other["raid_config"], json!({}), "no deploy looks for what is gone");
+        assert!(builds_arrays(&next(&cut)), "the arrays are forgotten");
+
+        // Whoever wants none any more says so.
+        let mut without = cut.clone();
+        without.other.insert("target_raid_config".to_owned(), json!({}));
+        let order = next(&without);
+        assert!(!builds_arrays(&order));
+        without.work.as_mut().unwrap().order.work =
+            Work::Clean(Clean { automated: Some(order), ..Clean::default() });
+        let mut without = after_erasing(without, all);
+        without.other.insert("target_raid_config".to_owned(), json!({"logical_disks": [{}]}));
+        without.other.insert("raid_config".to_owned(), json!({}));
+        assert!(!builds_arrays(&next(&without)), "a new wish is built by its own step first");
     }
 
     #[test]

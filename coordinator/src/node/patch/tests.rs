@@ -150,3 +150,23 @@ fn a_new_driver_with_reset_forgets_the_interfaces_chosen_for_the_old_one() {
     let after = apply(&record, &parse(&document).unwrap(), true).unwrap();
     assert!(!after.other.contains_key("power_interface"));
 }
+
+#[test]
+fn what_stands_for_a_secret_is_not_written_back_as_one() {
+    let mut record = node();
+    record.driver_info = object(json!({"ipmi_address": "192.0.2.7", "ipmi_password": "fake"}));
+    let read = json!({"ipmi_address": "192.0.2.8", "ipmi_password": "******"});
+    for document in [
+        json!([{"op": "replace", "path": "/driver_info", "value": read}]),
+        json!([{"op": "replace", "path": "/driver_info/ipmi_password", "value": "******"}]),
+    ] {
+        let said = refusal(&record, &document);
+        assert!(
+            said.starts_with("driver_info/ipmi_password: ****** stands for a secret"),
+            "{said}"
+        );
+    }
+    let other =
+        json!([{"op": "replace", "path": "/driver_info/ipmi_address", "value": "192.0.2.8"}]);
+    assert_eq!(patched(&record, &other).unwrap().driver_info["ipmi_password"], "fake");
+}

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use crate::sys::command::Data;
+use crate::Data;
 
 mod raw {
     use nix::ioctl_readwrite_bad;
@@ -52,21 +52,24 @@ const SENSE_MAX: u8 = 252;
 
 /// What came back.
 #[derive(Debug, Default)]
-pub(crate) struct Done {
+pub struct Done {
     /// SCSI status.
-    pub(crate) status: u8,
+    pub status: u8,
     /// The adapter's status.
-    pub(crate) host_status: u16,
+    pub host_status: u16,
     /// The driver's status.
-    pub(crate) driver_status: u16,
+    pub driver_status: u16,
     /// Bytes that were asked for and did not come or go.
-    pub(crate) left: usize,
+    pub left: usize,
     /// Sense data.
-    pub(crate) sense: Vec<u8>,
+    pub sense: Vec<u8>,
 }
 
 /// Performs a SCSI command (`SG_IO`).
-pub(crate) fn command(
+///
+/// # Errors
+/// The kernel's, and a command or data longer than its structure can say.
+pub fn command(
     device: &impl AsFd,
     cdb: &[u8],
     data: Data<'_>,

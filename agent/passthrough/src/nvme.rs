@@ -1,9 +1,9 @@
-//! Admin commands through a namespace's block device (linux/nvme_ioctl.h).
+//! Admin commands through the device of a namespace or a controller (linux/nvme_ioctl.h).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use crate::sys::command::Data;
+use crate::Data;
 
 mod raw {
     use nix::{ioctl_none_bad, ioctl_readwrite, request_code_none};
@@ -35,19 +35,22 @@ mod raw {
 
 /// What of an admin command the caller chooses.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Request {
+pub struct Request {
     /// Opcode.
-    pub(crate) opcode: u8,
+    pub opcode: u8,
     /// Namespace.
-    pub(crate) nsid: u32,
+    pub nsid: u32,
     /// Dwords 10 to 15.
-    pub(crate) cdw: [u32; 6],
+    pub cdw: [u32; 6],
     /// Milliseconds.
-    pub(crate) timeout_ms: u32,
+    pub timeout_ms: u32,
 }
 
 /// The namespace identifier of a namespace's block device (`NVME_IOCTL_ID`).
-pub(crate) fn namespace(device: &impl AsFd) -> io::Result<u32> {
+///
+/// # Errors
+/// The kernel's: `ENOTTY` where the device is no namespace.
+pub fn namespace(device: &impl AsFd) -> io::Result<u32> {
     // SAFETY: the descriptor is open for the call, which has no argument.
     let id = unsafe { raw::nvme_ioctl_id(device.as_fd().as_raw_fd()) }?;
     u32::try_from(id).map_err(|_negative| io::Error::other("negative namespace"))
@@ -55,11 +58,16 @@ pub(crate) fn namespace(device: &impl AsFd) -> io::Result<u32> {
 
 /// Performs an admin command (`NVME_IOCTL_ADMIN_CMD`): the device's status (type and code, 0 success) and dword 0 of its
 /// completion.
-pub(crate) fn admin(
-    device: &impl AsFd,
-    request: &Request,
-    data: Data<'_>,
-) -> io::Result<(u16, u32)> {
+///
+/// # Errors
+/// The kernel's, and data that goes the other way than the opcode says.
+pub fn admin(device: &impl AsFd, request: &Request, data: Data<'_>) -> io::Result<(u16, u32)> {
+    // Bit 0 of the opcode decides for the kernel whether it reads or writes the buffer (`nvme_is_write`).
+    let sends = request.opcode & 1 == 1;
+    if matches!((&data, sends), (Data::In(_), true) | (Data::Out(_), false)) {
+        let words = format!("the data of opcode {:#04x} goes the other way", request.opcode);
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
+    }
     let length = u32::try_from(data.len()).map_err(io::Error::other)?;
     let address = match data {
         Data::None => 0,
@@ -77,9 +85,32 @@ pub(crate) fn admin(
     };
     let fd = device.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open for the call; `addr` and `data_len` name a slice that is borrowed for the call, exclusively
-    // where the device writes to it, which the opcode's direction bits decide and the callers' `Data` follows.
+    // where the kernel writes to it, which was looked at above.
     let status = unsafe { raw::nvme_ioctl_admin_cmd(fd, &raw mut command) }?;
     // Bits 14:0 are the status field without the phase bit; More and Do Not Retry are no part of the code.
     let status = u16::try_from(status & 0x7ff).unwrap_or(u16::MAX);
     Ok((status, command.result))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_that_would_go_the_other_way_never_reaches_the_kernel() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let request = |opcode| Request { opcode, nsid: 0, cdw: [0; 6], timeout_ms: 1 };
+        // Firmware Image Download sends, Identify receives, Firmware Commit has no data.
+        for (opcode, data, refused) in [
+            (0x11, Data::In(&mut [0; 4][..]), true),
+            (0x06, Data::Out(&[0; 4]), true),
+            (0x11, Data::Out(&[0; 4]), false),
+            (0x06, Data::In(&mut [0; 4]), false),
+            (0x10, Data::None, false),
+        ] {
+            let error = admin(&null, &request(opcode), data).unwrap_err();
+            let is_refused = error.kind() == io::ErrorKind::InvalidInput;
+            assert_eq!(is_refused, refused, "{opcode:#04x}: {error}");
+        }
+    }
 }
