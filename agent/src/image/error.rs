@@ -201,32 +201,15 @@ impl ImageError {
     /// Whether the bytes that came are to blame: another mirror may have better ones. What cannot be had at all was asked of every
     /// mirror already.
     pub(super) fn is_of_the_bytes(&self) -> bool {
-        match self {
-            Self::TooLarge { .. }
-            | Self::Empty
-            | Self::Checksum { .. }
-            | Self::FormatMismatch { .. }
-            | Self::Unsupported { .. }
-            | Self::Format(_)
-            | Self::Inflate { .. }
-            | Self::Grows { .. }
-            | Self::Endless { .. }
-            | Self::Inside { .. }
-            | Self::Unpack { .. }
-            | Self::OutOfOrder { .. }
-            | Self::MetadataChanged { .. }
-            | Self::ChangedBetweenPasses => true,
-            Self::NoUrl
-            | Self::UnknownFormat { .. }
-            | Self::Digest(_)
-            | Self::Source(_)
-            | Self::Disk(_)
-            | Self::ReadBack { .. }
-            | Self::Cancelled
-            | Self::Thread { .. }
-            | Self::Unclean { .. } => false,
-            Self::Wiped { source, .. } => source.is_of_the_bytes(),
+        if let Self::Wiped { source, .. } = self {
+            return source.is_of_the_bytes();
         }
+        let before_any = matches!(
+            self,
+            Self::NoUrl | Self::UnknownFormat { .. } | Self::Digest(_) | Self::Source(_)
+        );
+        let ended = before_any || matches!(self, Self::Cancelled | Self::Unclean { .. });
+        !ended && matches!(self.blame(), Blame::Order | Blame::Environment)
     }
 
     /// What to do next, one sentence.

@@ -12,10 +12,7 @@ mod update;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ironwright_plugin::{
-    Context, Failed, Manifest, Plugin, Problem, Request, Safety, Step, StepInfo, Success, Who,
-    serve,
-};
+use ironwright_plugin::{Context, Plugin, Problem, Request, Step, StepInfo, Success, Who, serve};
 use serde_json::{Value, json};
 
 use baseline::Entry;
@@ -29,38 +26,18 @@ const FOLDER: &str = "/firmware";
 /// The baseline where the order names none.
 const BASELINE: &str = "baseline.json";
 
-fn info(name: &str) -> StepInfo {
-    let manifest = serde_json::from_str::<Manifest>(MANIFEST).ok();
-    let known = manifest.and_then(|manifest| manifest.step(name).cloned());
-    known.unwrap_or_else(|| StepInfo {
-        name: name.to_owned(),
-        interface: "firmware".to_owned(),
-        priority: 0,
-        argsinfo: std::collections::BTreeMap::new(),
-        abortable: false,
-        safety: Safety::Changes,
-    })
-}
-
-fn problem(who: Who, message: String, remedy: &str) -> Problem {
-    (message, Failed { who, remedy: remedy.to_owned() })
-}
-
 fn order(message: String) -> Problem {
     let remedy = "correct root/firmware of the plugin's folder and build the bundle again, or look at the machine";
-    problem(Who::Order, message, remedy)
+    Who::Order.problem(message, remedy)
 }
 
 fn hardware(message: String) -> Problem {
-    problem(
-        Who::Hardware,
-        message,
-        "look at the device and at the plugin's log, then order the step again",
-    )
+    Who::Hardware
+        .problem(message, "look at the device and at the plugin's log, then order the step again")
 }
 
 fn broken(message: String) -> Problem {
-    problem(Who::Plugin, message, "build the bundle again with plugins/build")
+    Who::Plugin.problem(message, "build the bundle again with plugins/build")
 }
 
 /// The baseline that the order means.
@@ -73,7 +50,7 @@ struct Update;
 
 impl Step for Update {
     fn info(&self) -> StepInfo {
-        info("update_fwupd")
+        StepInfo::declared(MANIFEST, "update_fwupd")
     }
 
     fn plan(&self, request: &Request) -> Result<Vec<String>, Problem> {
@@ -125,7 +102,7 @@ struct Show;
 
 impl Step for Show {
     fn info(&self) -> StepInfo {
-        info("show_fwupd")
+        StepInfo::declared(MANIFEST, "show_fwupd")
     }
 
     fn plan(&self, _: &Request) -> Result<Vec<String>, Problem> {
@@ -146,12 +123,11 @@ impl Step for Show {
     }
 }
 
+const PLUGIN: Plugin<'_> =
+    Plugin { name: "firmware-fwupd", version: env!("CARGO_PKG_VERSION"), steps: &[&Update, &Show] };
+
 fn main() -> ExitCode {
-    serve(&Plugin {
-        name: "firmware-fwupd",
-        version: env!("CARGO_PKG_VERSION"),
-        steps: &[&Update, &Show],
-    })
+    serve(&PLUGIN)
 }
 
 #[cfg(test)]
@@ -159,12 +135,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_manifest_is_good_and_names_every_step_of_the_program() {
-        let manifest: Manifest = serde_json::from_str(MANIFEST).unwrap();
-        assert_eq!(manifest.problems(), []);
-        assert_eq!(manifest.version, env!("CARGO_PKG_VERSION"));
-        let names: Vec<&str> = manifest.steps.iter().map(|step| step.name.as_str()).collect();
-        assert_eq!(names, ["update_fwupd", "show_fwupd"]);
+    fn the_manifest_is_good_and_says_what_the_program_says() {
+        assert_eq!(PLUGIN.differences(MANIFEST), [""; 0]);
     }
 
     #[test]
