@@ -154,7 +154,7 @@ async fn an_image_server_that_dies_for_good_ends_the_deploy_after_bounded_attemp
     let start = failed_write(&stage, &format!("cannot fetch the image: no answer from {url}: "));
     assert!(error.starts_with(&start), "{error}");
     assert!(error.contains("Connection refused"), "{error}");
-    let remedy = ". check that the provisioning network reaches the image server, and its name and certificate";
+    let remedy = ". check that the provisioning network reaches the image server (and its proxy, if it has one), and its name and certificate";
     assert!(error.ends_with(remedy), "{error}");
     assert!(!image::has_partition_table(&stage.disk));
 }

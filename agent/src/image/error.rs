@@ -232,7 +232,7 @@ impl ImageError {
                 )
             }
             Self::Unpack { .. } => {
-                "check the file with its own program (gzip -t, xz -t, zstd -t) and its checksum; it is damaged, or came incomplete".into()
+                "check the file with its own program (gzip -t, xz -t, zstd -t) and its checksum; it is damaged or incomplete".into()
             }
             Self::Checksum { .. } => {
                 "compare the file on the server with the order's checksum: one of them is wrong".into()
