@@ -56,11 +56,27 @@ pub fn namespace(device: &impl AsFd) -> io::Result<u32> {
     u32::try_from(id).map_err(|_negative| io::Error::other("negative namespace"))
 }
 
+/// Commands whose direction is told by something else than the opcode (`nvme_is_write`).
+const FABRICS: u8 = 0x7f;
+
+/// Bytes that a command moves, where the command says it (NVM Express Base Specification 2.0, 5.17, 5.16, 5.13: Identify; Get Log Page
+/// and Firmware Image Download by a number of dwords, counted from 0).
+fn moved_bytes(request: &Request) -> Option<u64> {
+    let [cdw10, cdw11, ..] = request.cdw.map(u64::from);
+    let dwords = |count: u64| Some((count + 1) * 4);
+    match request.opcode {
+        0x06 => Some(4096),
+        0x02 => dwords((cdw10 >> 16) | ((cdw11 & 0xffff) << 16)),
+        0x11 => dwords(cdw10),
+        _ => None,
+    }
+}
+
 /// Performs an admin command (`NVME_IOCTL_ADMIN_CMD`): the device's status (type and code, 0 success) and dword 0 of its
 /// completion.
 ///
 /// # Errors
-/// The kernel's, and data that goes the other way than the opcode says.
+/// The kernel's, and data that goes the other way than the opcode says, or of another length.
 pub fn admin(device: &impl AsFd, request: &Request, data: Data<'_>) -> io::Result<(u16, u32)> {
     // Bit 0 of the opcode decides for the kernel whether it reads or writes the buffer (`nvme_is_write`).
     let sends = request.opcode & 1 == 1;
@@ -69,6 +85,15 @@ pub fn admin(device: &impl AsFd, request: &Request, data: Data<'_>) -> io::Resul
         return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
     }
     let length = u32::try_from(data.len()).map_err(io::Error::other)?;
+    // The device goes by the command, not by the length of the buffer.
+    let moved = moved_bytes(request).unwrap_or(u64::from(length));
+    if request.opcode == FABRICS || (length > 0 && moved != u64::from(length)) {
+        let words = format!(
+            "opcode {:#04x} moves {moved} bytes and the buffer has {length}, or it is a command of fabrics",
+            request.opcode
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
+    }
     let address = match data {
         Data::None => 0,
         Data::In(bytes) => bytes.as_mut_ptr() as u64,
@@ -97,15 +122,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_that_would_go_the_other_way_never_reaches_the_kernel() {
+    fn data_that_would_go_the_other_way_or_past_the_buffer_never_reaches_the_kernel() {
         let null = std::fs::File::open("/dev/null").unwrap();
         let request = |opcode| Request { opcode, nsid: 0, cdw: [0; 6], timeout_ms: 1 };
+        let mut page = [0; 4096];
         // Firmware Image Download sends, Identify receives, Firmware Commit has no data.
         for (opcode, data, refused) in [
             (0x11, Data::In(&mut [0; 4][..]), true),
             (0x06, Data::Out(&[0; 4]), true),
             (0x11, Data::Out(&[0; 4]), false),
-            (0x06, Data::In(&mut [0; 4]), false),
+            (0x06, Data::In(&mut [0; 4]), true),
+            (0x06, Data::In(&mut page), false),
+            (0x02, Data::In(&mut [0; 8]), true),
+            (0x02, Data::In(&mut [0; 4]), false),
+            (0x7f, Data::Out(&[0; 4]), true),
             (0x10, Data::None, false),
         ] {
             let error = admin(&null, &request(opcode), data).unwrap_err();

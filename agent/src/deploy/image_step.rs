@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::carry_out::ready;
 use super::perform::Performer;
-use super::run::{Perform as _, stopped};
+use super::run::{Perform as _, taken_back};
 use super::{Action, image_info};
 use crate::heartbeat::OrderDesk;
 use crate::order::{LastImage, Machine};
@@ -60,8 +60,9 @@ async fn all(
     performer: &mut Performer,
 ) -> Result<Option<Evidence>, Failure> {
     let mut written = None;
-    for action in actions {
-        desk.check().map_err(|cancelled| stopped(action.name(), cancelled))?;
+    for (number, action) in actions.iter().enumerate() {
+        let left = actions.get(number..).unwrap_or_default();
+        desk.check().map_err(|cancelled| taken_back(left, cancelled))?;
         let proof = performer.perform(*action).await?;
         tracing::info!("write_image: {} done", action.name());
         if let Some(Evidence::Written(_)) = proof {

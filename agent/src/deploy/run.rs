@@ -43,15 +43,26 @@ async fn all(
     desk: &OrderDesk,
     performer: &mut impl Perform,
 ) -> Result<(), Failure> {
-    for action in actions {
+    for (number, action) in actions.iter().enumerate() {
         let step = action.name();
-        desk.step_started(step).await.map_err(|cancelled| stopped(step, cancelled))?;
+        let left = actions.get(number..).unwrap_or_default();
+        desk.step_started(step).await.map_err(|cancelled| taken_back(left, cancelled))?;
         match performer.perform(*action).await {
             Ok(evidence) => desk.step_ended(step, evidence),
             Err(failure) => return Err(Failure { step: step.to_owned(), ..failure }),
         }
     }
     Ok(())
+}
+
+/// The failure of a deploy that was taken back before the first action that is left.
+pub(super) fn taken_back(left: &[Action], cancelled: Cancelled) -> Failure {
+    let mut failure = stopped(left.first().map_or("its end", |action| action.name()), cancelled);
+    if !left.contains(&Action::Commit) {
+        failure.remedy = "the image was committed before that, and the machine starts it: clean the node, or deploy again"
+            .to_owned();
+    }
+    failure
 }
 
 /// The failure of an order that was taken back before `step`.
@@ -133,5 +144,14 @@ mod tests {
         assert_eq!(performed, ALL[..2]);
         let failure = result.unwrap_err();
         assert_eq!(failure.message, "cancelled by the coordinator before commit");
+        assert!(failure.remedy.contains("no partition table"), "{}", failure.remedy);
+    }
+
+    #[test]
+    fn an_order_taken_back_after_the_commit_says_that_the_disk_starts() {
+        let left = [Action::BootEntry];
+        let failure = taken_back(&left, Cancelled);
+        assert_eq!(failure.message, "cancelled by the coordinator before boot_entry");
+        assert!(failure.remedy.contains("the machine starts it"), "{}", failure.remedy);
     }
 }

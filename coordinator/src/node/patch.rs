@@ -201,7 +201,7 @@ fn masked(old: &Node, new: &Node) -> Vec<String> {
     let mut found = Vec::new();
     for (field, old, new) in objects {
         for (key, value) in new.iter().filter(|(key, value)| old.get(*key) != Some(*value)) {
-            if value.as_str() == Some(MASK) {
+            if holds_mask(value) {
                 found.push(format!(
                     "{field}/{key}: {MASK} stands for a secret in answers. Give the secret itself, or patch the other keys only."
                 ));
@@ -209,6 +209,16 @@ fn masked(old: &Node, new: &Node) -> Vec<String> {
         }
     }
     found
+}
+
+/// Anywhere: what is nested is masked too, and so are passwords in URLs.
+fn holds_mask(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(MASK),
+        Value::Array(items) => items.iter().any(holds_mask),
+        Value::Object(object) => object.values().any(holds_mask),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Applies operations one by one to a map of whole attributes.

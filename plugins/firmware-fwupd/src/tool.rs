@@ -17,6 +17,9 @@ const SHIM: &str = "/lib/shim.so";
 /// Most that it may print, bytes.
 const SAID_MAX: u64 = 4 << 20;
 
+/// Longest line of its log that is looked at in one piece, bytes.
+const LINE_MAX: u64 = 64 << 10;
+
 /// The program, with a folder for what it writes.
 #[derive(Debug)]
 pub(crate) struct Fwupdtool {
@@ -73,16 +76,29 @@ impl Fwupdtool {
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let said = thread::scope(|scope| {
             scope.spawn(|| {
-                let lines = err.into_iter().flat_map(|err| BufReader::new(err).lines());
-                lines.map_while(Result::ok).for_each(|line| log(&line));
+                if let Some(err) = err {
+                    each_line(err, log);
+                }
             });
-            let mut said = String::new();
-            let read = out.map(|out| out.take(SAID_MAX).read_to_string(&mut said)).transpose();
-            read.map(|_| said)
+            let mut said = Vec::new();
+            let Some(mut out) = out else { return Ok(String::new()) };
+            out.by_ref().take(SAID_MAX).read_to_end(&mut said)?;
+            std::io::copy(&mut out, &mut std::io::sink())?;
+            Ok::<_, std::io::Error>(String::from_utf8_lossy(&said).into_owned())
         });
         let status = child.wait().map_err(|error| format!("waiting for {PROGRAM}: {error}"))?;
         let text = said.map_err(|error| format!("reading what {PROGRAM} says: {error}"))?;
         Ok(Said { text, well: status.success() })
+    }
+}
+
+/// Hands on each line, whatever it is made of, until there are no more: a program whose pipe closes is killed, and this one may be
+/// writing firmware.
+fn each_line(from: impl Read, act: &mut (dyn FnMut(&str) + Send)) {
+    let (mut from, mut line) = (BufReader::new(from), Vec::new());
+    while from.by_ref().take(LINE_MAX).read_until(b'\n', &mut line).is_ok_and(|bytes| bytes > 0) {
+        act(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
+        line.clear();
     }
 }
 

@@ -195,9 +195,15 @@ pub(crate) fn update(
             progress(number * 100 + furthest, total, &format!("{}: {what}", device.says()));
         };
         let left = fwupd.install(device, &folder.join(&entry.cabinet), *older, &mut bar)?;
-        waits.extend(left.waits_for.map(|what| format!("{} waits for {what}", device.says())));
+        waits.extend(
+            left.waits_for.as_ref().map(|what| format!("{} waits for {what}", device.says())),
+        );
         if let Some(words) = left.complaint {
             complaints.insert(device.id.clone(), json!(words));
+            // What broke one device would break its brothers.
+            if left.waits_for.is_none() && !says(fwupd, device, &entry.version)? {
+                break;
+            }
         }
     }
     if !waits.is_empty() {
@@ -209,6 +215,14 @@ pub(crate) fn update(
         return Ok(End::Restart { words: waits.join("; "), state });
     }
     confirm(fwupd, standing, &Map::new(), &complaints, "")
+}
+
+/// Whether a device, asked anew, says this version.
+fn says(fwupd: &dyn Fwupd, device: &Device, version: &str) -> Result<bool, String> {
+    let now = fwupd.devices(&[&device.plugin])?;
+    now.iter().find(|found| found.id == device.id).map_or(Ok(false), |found| {
+        Ok(found.version == version || fwupd.compare(found, version)? == Ordering::Equal)
+    })
 }
 
 /// Looks after the restart that [`End::Restart`] asked for. What is not reached now is not tried again.
@@ -235,10 +249,18 @@ pub(crate) fn after_restart(
             |device: &Device| Pinned { device: device.clone(), entry, due: false, older: false };
         standing.pinned.extend(meant.into_iter().map(of));
     }
+    let before = part("before");
+    // Not only what the entries ask for: one of two equal devices may be dead, or one that may be absent.
+    let gone = before.keys().filter(|id| !devices.iter().any(|device| device.id == **id));
+    wrong.extend(
+        gone.map(|id| {
+            format!("the device {id}, which got firmware, is not there after the restart")
+        }),
+    );
     if !wrong.is_empty() {
         return Err(wrong.join("; "));
     }
-    confirm(fwupd, &standing, &part("before"), &part("complaints"), " after the restart")
+    confirm(fwupd, &standing, &before, &part("complaints"), " after the restart")
 }
 
 /// The one judge of success: what each device, asked anew, says of itself.

@@ -159,6 +159,8 @@ fn what_stands_for_a_secret_is_not_written_back_as_one() {
     for document in [
         json!([{"op": "replace", "path": "/driver_info", "value": read}]),
         json!([{"op": "replace", "path": "/driver_info/ipmi_password", "value": "******"}]),
+        json!([{"op": "replace", "path": "/driver_info/ipmi_password", "value": {"token": ["******"]}}]),
+        json!([{"op": "replace", "path": "/driver_info/ipmi_password", "value": "http://me:******@h/"}]),
     ] {
         let said = refusal(&record, &document);
         assert!(

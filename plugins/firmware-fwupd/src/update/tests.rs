@@ -197,3 +197,21 @@ fn a_device_that_waits_is_judged_after_the_restart() {
             .contains("is not there after the restart")
     );
 }
+
+#[test]
+fn a_device_that_is_dead_after_the_restart_is_missed_though_others_are_there_or_it_may_be_absent() {
+    let state = json!({"before": {"a": "1", "b": "1"}});
+    for (left, change) in [(vec![("a", "2")], json!({})), (vec![], json!({"optional": true}))] {
+        let words = after_restart(&FakeFwupd::new(&left), &entries(&change), &state).unwrap_err();
+        assert!(words.contains("the device b, which got firmware, is not there"), "{words}");
+    }
+}
+
+#[test]
+fn what_breaks_one_device_does_not_go_to_the_next() {
+    let fwupd =
+        FakeFwupd::new(&[("a", "1"), ("b", "1")]).ends("a", Some("write failed"), None, false);
+    let words = run(&fwupd, &entries(&json!({}))).0.unwrap_err();
+    assert!(words.contains("a (a) says 1, and not 2 (fwupdtool said: write failed)"), "{words}");
+    assert_eq!(fwupd.installed.take(), ["a /f/a.cab false"]);
+}
