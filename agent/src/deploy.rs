@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use ironwright_api::{ChecksumAlgorithm, Deploy, Evidence, StepRecord};
 use url::Url;
 
-pub use bootable::make_bootable;
+pub use bootable::{NotBootable, make_bootable};
 pub use carry_out::carry_out;
 pub use problem::{PlanError, Problem};
 

@@ -192,12 +192,12 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
     let outcome = runtime()?.block_on(until_stopped(&request, disk.clone(), &http));
     let outcome = outcome.map_err(|error| trouble(&error, &args.disk))?;
     let committed = match args.bootable {
-        true => Some(
-            // What cannot be cleared is said in the message.
-            runtime()?
-                .block_on(deploy::make_bootable(disk, &outcome))
-                .map_err(|failure| Trouble::from(failure).with("disk", &"wiped"))?,
-        ),
+        true => {
+            Some(runtime()?.block_on(deploy::make_bootable(disk, &outcome)).map_err(|error| {
+                let state = if error.cleared { "wiped" } else { "unclean" };
+                Trouble::from(error.failure).with("disk", &state)
+            })?)
+        }
         false => None,
     };
     let proof = Proof { written: &outcome.written, committed: committed.as_ref() };

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ironwright_api::{Blame, Committed, Failure, Written};
 
 use super::identifiers;
-use super::perform::{UNBOOTABLE, disk_failure};
+use super::perform::{UNBOOTABLE, commit_failure};
 use crate::image::{Held, Outcome};
-use crate::layout::{self, Layout};
+use crate::layout::{self, CommitError, Layout};
 use crate::order::blocking;
 use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, RealDisk};
@@ -78,14 +78,27 @@ pub(super) fn warnings(
 /// config drive.
 ///
 /// # Errors
-/// The [`Failure`] to report; the disk is left without a partition table.
+/// [`NotBootable`]
 pub async fn make_bootable(
     disk: Arc<dyn BlockDevice>,
     outcome: &Outcome,
-) -> Result<Committed, Failure> {
-    let layout = plan(disk.as_ref(), &outcome.held, &outcome.written, None)?;
-    blocking(move || layout::commit(disk.as_ref(), &layout).map_err(|error| disk_failure(&error)))
-        .await
+) -> Result<Committed, NotBootable> {
+    let cleared = |failure| NotBootable { failure, cleared: true };
+    let layout = plan(disk.as_ref(), &outcome.held, &outcome.written, None).map_err(cleared)?;
+    let commit = move || Ok(layout::commit(disk.as_ref(), &layout));
+    blocking(commit).await.map_err(cleared)?.map_err(|error| NotBootable {
+        failure: commit_failure(&error),
+        cleared: !matches!(error, CommitError::Unclean { .. }),
+    })
+}
+
+/// Why a disk did not become bootable.
+#[derive(Debug)]
+pub struct NotBootable {
+    /// What to report.
+    pub failure: Failure,
+    /// Whether the disk has no partition table; else it may have one.
+    pub cleared: bool,
 }
 
 #[cfg(test)]
@@ -123,7 +136,9 @@ mod tests {
         let mut outcome = outcome(&image);
         outcome.written.virtual_bytes = image.bytes.len() as u64;
         let disk = Arc::new(TestImage::cloud(512, 8).written(12 << 20));
-        let failure = make_bootable(disk.clone(), &outcome).await.unwrap_err();
+        let NotBootable { failure, cleared } =
+            make_bootable(disk.clone(), &outcome).await.unwrap_err();
+        assert!(cleared);
         assert!(failure.message.contains("4096-byte sectors"), "{}", failure.message);
         assert!(disk.contents()[..1 << 20].iter().all(|byte| *byte == 0));
     }

@@ -16,7 +16,7 @@ use crate::boot::{self, Outcome, Plan};
 use crate::configdrive::{self, ConfigDrive};
 use crate::heartbeat::OrderDesk;
 use crate::image::{self, Hold, Http, ImageError, Watch};
-use crate::layout::{self, Layout};
+use crate::layout::{self, CommitError, Layout};
 use crate::order::{Machine, blocking};
 use crate::raid::Arrays;
 use crate::report::chain;
@@ -210,7 +210,7 @@ impl Performer {
     async fn commit(&mut self) -> Result<Option<Evidence>, Failure> {
         let (disk, layout) = (self.disk()?, self.layout()?);
         let committed = blocking(move || {
-            layout::commit(disk.as_ref(), &layout).map_err(|error| disk_failure(&error))
+            layout::commit(disk.as_ref(), &layout).map_err(|error| commit_failure(&error))
         })
         .await?;
         self.committed = Some(committed.clone());
@@ -336,6 +336,17 @@ pub(super) fn disk_failure(error: &dyn std::error::Error) -> Failure {
         message: format!("{}; {UNBOOTABLE}", chain(error)),
         remedy: "check the disk, its cable and controller, and replace what is broken".to_owned(),
         blame: Blame::Hardware,
+    }
+}
+
+/// A failure in the commit: the disk was cleared again, unless the error says that it could not be.
+pub(super) fn commit_failure(error: &CommitError) -> Failure {
+    let failure = disk_failure(error);
+    match error {
+        CommitError::Unclean { .. } => Failure { message: chain(error), ..failure },
+        CommitError::WrongDisk { .. } | CommitError::Disk { .. } | CommitError::Differs { .. } => {
+            failure
+        }
     }
 }
 

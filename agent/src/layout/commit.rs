@@ -7,7 +7,7 @@ use super::bytes::hex;
 use super::{Layout, Range};
 use crate::sys::disk::{BlockDevice, DiskError};
 
-/// Why a partition table did not reach the disk. The disk's first MiB was zeroed again, as far as it let itself.
+/// Why a partition table did not reach the disk. The disk's first MiB was zeroed again, unless it is said that it was not.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// The layout was made for another disk.
@@ -47,6 +47,16 @@ pub enum CommitError {
         /// What came back.
         read: u8,
     },
+    /// Any of the others, and then the disk refused to be cleared.
+    #[error(
+        "{failure}; and what was written of it could not be taken away again: the disk may start"
+    )]
+    Unclean {
+        /// What went wrong.
+        failure: Box<Self>,
+        /// Why it could not be cleared.
+        source: DiskError,
+    },
 }
 
 /// Consecutive bytes to write.
@@ -70,10 +80,10 @@ pub fn commit(disk: &dyn BlockDevice, layout: &Layout) -> Result<Committed, Comm
     }
     if let Err(error) = write_and_compare(disk, &pieces) {
         let cleared = disk.zero(0, layout.head.len() as u64).and_then(|()| disk.flush());
-        if let Err(error) = cleared {
-            tracing::warn!(%error, "the failed partition table could not be cleared");
-        }
-        return Err(error);
+        return Err(match cleared {
+            Ok(()) => error,
+            Err(source) => CommitError::Unclean { failure: Box::new(error), source },
+        });
     }
     Ok(Committed {
         table: layout.table.to_owned(),

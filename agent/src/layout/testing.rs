@@ -27,6 +27,8 @@ pub(crate) struct FakeDisk {
     pub(crate) ops: Mutex<Vec<(DiskOp, u64, u64)>>,
     /// Writes that contain this offset fail.
     pub(crate) fail_write_at: Option<u64>,
+    /// Zeroing fails.
+    pub(crate) fail_zero: bool,
     /// The byte at this offset reads with its bits flipped.
     pub(crate) flip_at: Option<u64>,
 }
@@ -38,6 +40,7 @@ impl FakeDisk {
             bytes: Mutex::new(vec![0; usize::try_from(bytes).unwrap()]),
             ops: Mutex::default(),
             fail_write_at: None,
+            fail_zero: false,
             flip_at: None,
         }
     }
@@ -55,7 +58,8 @@ impl FakeDisk {
     fn record(&self, op: DiskOp, offset: u64, bytes: u64) -> Result<(), DiskError> {
         self.ops.lock().unwrap().push((op, offset, bytes));
         let failed = op == DiskOp::Write
-            && self.fail_write_at.is_some_and(|at| (offset..offset + bytes).contains(&at));
+            && self.fail_write_at.is_some_and(|at| (offset..offset + bytes).contains(&at))
+            || op == DiskOp::Zero && self.fail_zero;
         if failed || offset + bytes > self.bytes() {
             let source = io::Error::from_raw_os_error(5);
             return Err(DiskError { device: self.path().into(), op, offset, bytes, source });

@@ -85,3 +85,16 @@ fn a_layout_for_a_larger_disk_is_refused_before_anything_is_written() {
     assert!(matches!(commit(&disk, &layout), Err(CommitError::WrongDisk { .. })));
     assert!(disk.ops.lock().unwrap().is_empty());
 }
+
+#[test]
+fn a_disk_that_keeps_what_failed_is_said_to_keep_it() {
+    let image = TestImage::cloud(512, 8);
+    let layout = plan_with(&image.request(DISK, None)).unwrap();
+    let mut disk = image.written(DISK);
+    // It takes LBA 0, returns other bytes, and then takes no zeros.
+    disk.flip_at = Some(0);
+    disk.fail_zero = true;
+    let error = commit(&disk, &layout).unwrap_err();
+    assert!(matches!(error, CommitError::Unclean { .. }), "{error}");
+    assert!(error.to_string().ends_with("the disk may start"), "{error}");
+}
