@@ -6,9 +6,9 @@
 //! of every member. All of it is read back from each member as the firmware reads it; any one of them can be gone at a boot.
 //!
 //! It happens before the commit, so what the image's first and last MiB hold comes from the layout, and is taken away again
-//! ([`mod@clear`]) where the deploy fails after it.
+//! ([`super::give_up`]) where the deploy fails after it.
 
-mod clear;
+mod starters;
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, DiskError, RealDisk};
 use crate::sys::{Effect, System, partitions};
 
-pub(super) use clear::clear;
+pub(super) use starters::starters;
 
 /// Bytes copied at a time.
 const PIECE: u64 = 1 << 20;
@@ -63,6 +63,23 @@ impl MirrorError {
         };
         Failure { step: String::new(), message: chain(self), remedy: remedy.to_owned(), blame }
     }
+}
+
+/// Looks whether a system can be started from the members on this machine, whatever the image; before anything is changed.
+pub(super) fn fits_machine(arrays: &Arrays, uefi: bool) -> Result<(), MirrorError> {
+    if uefi {
+        return esp_array(arrays).map(drop);
+    }
+    for disk in disks(arrays) {
+        let disk = open(disk, Access::Read)?;
+        if !table(&disk)?.entries.iter().any(|entry| entry.bios) {
+            return Err(MirrorError::unfit(format!(
+                "the machine boots by BIOS, and {}, a member of its arrays, has no BIOS boot partition",
+                disk.path().display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Looks whether an image with this table can be started from the members; before anything is committed.
