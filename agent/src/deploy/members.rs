@@ -325,9 +325,12 @@ fn same(disk: &dyn BlockDevice, range: Range, expected: &str) -> Result<(), Mirr
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::layout::MIB;
     use crate::layout::testing::{BIOS, ESP, FakeDisk, LINUX, TestImage};
+    use crate::raid::{Array, Member};
     use crate::sys::partitions;
 
     /// A disk with an image of a BIOS boot partition, an ESP and a root.
@@ -400,6 +403,32 @@ mod tests {
         let error = move_esp(&root, &layout, &target, &[&target, &stale]).unwrap_err();
         assert!(matches!(error, MirrorError::Differs { .. }), "{error}");
         assert!(root.contents()[2 << 20] != 0, "the original is kept until all members have it");
+    }
+
+    #[test]
+    fn a_machine_that_cannot_start_from_its_arrays_is_told_before_anything_is_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, disk: &FakeDisk| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, disk.contents()).unwrap();
+            path
+        };
+        // Built under UEFI: its members have an EFI system partition, and no place for a BIOS loader.
+        let parts = [(ESP, 2048, 4095, "esp"), (LINUX, 4096, 8191, "raid")];
+        let uefi = FakeDisk::new(16 * MIB, 512);
+        uefi.write_at(0, &TestImage::gpt(512, 16 * MIB, &parts).bytes).unwrap();
+        let arrays = |disk: PathBuf, esp: bool| {
+            let members = vec![Member { node: disk.join("2"), disk }];
+            let root = Array { uuid: String::new(), device: "/dev/md0".into(), members };
+            Arrays { esp: esp.then(|| root.clone()), root }
+        };
+        let (bios, uefi) = (file("bios", &member(7)), file("uefi", &uefi));
+        fits_machine(&arrays(bios.clone(), false), false).unwrap();
+        fits_machine(&arrays(uefi.clone(), true), true).unwrap();
+        let words = fits_machine(&arrays(bios, false), true).unwrap_err().to_string();
+        assert!(words.contains("built without EFI system partitions"), "{words}");
+        let words = fits_machine(&arrays(uefi, true), false).unwrap_err().to_string();
+        assert!(words.contains("uefi, a member of its arrays, has no BIOS boot"), "{words}");
     }
 
     #[test]
