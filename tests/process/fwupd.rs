@@ -176,16 +176,18 @@ impl Bench {
     fn ambiguous(&self, folder: &Path) {
         let (name, guid) = CHIPS[0];
         let [old, new] = ["1.1.0", "2.0.0"].map(|version| self.about(name, guid, &[version]));
-        let both = self.about(name, guid, &["1.1.0", "2.0.0"]);
-        for (cabinet, parts, wanted) in [
-            ("components", vec![old.as_str(), &new], "1.1.0"),
-            ("releases", vec![both.as_str()], "1.1.0"),
+        let [first, second] = [["1.1.0", "2.0.0"], ["2.0.0", "1.1.0"]]
+            .map(|versions| self.about(name, guid, &versions));
+        for (cabinet, parts) in [
+            ("components", vec![old.as_str(), &new]),
+            ("pinned-first", vec![first.as_str()]),
+            ("pinned-second", vec![second.as_str()]),
         ] {
             let (file, firmware) = (format!("{cabinet}.cab"), ["1.1.0.bin", "2.0.0.bin"]);
             self.tool(&[&["build-cabinet", &file], &firmware[..], &parts].concat());
             fs::copy(self.path(&file), folder.join(&file)).unwrap();
             let sha256 = crate::image::sha256(&self.path(&file));
-            let pin = json!([{"plugin": "mtd", "guid": guid, "version": wanted, "cabinet": file, "sha256": sha256}]);
+            let pin = json!([{"plugin": "mtd", "guid": guid, "version": "1.1.0", "cabinet": file, "sha256": sha256}]);
             fs::write(folder.join(format!("{cabinet}.json")), pin.to_string()).unwrap();
         }
         // Right by its sha256, and no cabinet.
@@ -339,13 +341,17 @@ fn flash_chips(bench: &Bench) {
     assert!(message(&refused).contains(&format!("the machine has no {}", CHIPS[0].1)), "{refused}");
 }
 
-/// Cabinets that do not have the pinned version alone, and one that is none.
+/// Cabinets that do not have the pinned version alone, and one that is none: the pinned version, or nothing.
 fn refused_before_anything_is_flashed(bench: &Bench) {
     let chip = bench.chip("a", "1.0.0");
     let before = fs::read(&chip).unwrap();
     for (baseline, words, blame) in [
         ("components.json", "the cabinet components.cab has firmware for Flash chip a (", "order"),
-        ("releases.json", "the cabinet releases.cab has", "order"),
+        (
+            "pinned-second.json",
+            "the cabinet pinned-second.cab has no firmware of version 1.1.0 (it has: 2.0.0)",
+            "order",
+        ),
         (
             "no-cabinet.json",
             "/usr/bin/fwupdtool get-details /firmware/none.cab ended with exit status 1",
@@ -360,6 +366,12 @@ fn refused_before_anything_is_flashed(bench: &Bench) {
             assert_eq!(fs::read(&chip).unwrap(), before, "{baseline}");
         }
     }
+    // Of several releases of one component fwupdtool takes the first, and shows that one only.
+    let (done, log) = bench.update("pinned-first.json", &[&chip], &[]);
+    println!("pinned-first.json: {done}");
+    assert_eq!(done["outcome"], "changed", "{done} {log}");
+    let flashed = fs::read(&chip).unwrap();
+    assert!(flashed.starts_with(&fs::read(bench.path("1.1.0.bin")).unwrap()));
 }
 
 /// fwupd's own device: it takes firmware, says how far it is, and has forgotten it in the next fwupdtool.
