@@ -6,7 +6,7 @@
 //! of every member. All of it is read back from each member as the firmware reads it; any one of them can be gone at a boot.
 //!
 //! It happens before the commit, so what the image's first and last MiB hold comes from the layout, and is taken away again
-//! ([`super::give_up`]) where the deploy fails after it.
+//! ([`super::give_up()`]) where the deploy fails after it.
 
 mod starters;
 

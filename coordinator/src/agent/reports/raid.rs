@@ -145,6 +145,7 @@ mod tests {
             outcome: PluginOutcome::Changed,
             message: String::new(),
             data,
+            warnings: Vec::new(),
         }));
         let end = Event::StepEnded { step: step.into(), evidence: Some(evidence) };
         let reports = [
