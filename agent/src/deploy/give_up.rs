@@ -79,7 +79,9 @@ pub(super) fn with_words(
         ("", second) => second.to_owned(),
         (first, second) => format!("{second}; {first}"),
     };
-    Failure { message: format!("{}; {words}", failure.message), remedy, ..failure }
+    // That was true of what failed, and is true no more.
+    let why = failure.message.strip_prefix("nothing was changed: ").unwrap_or(&failure.message);
+    Failure { message: format!("{why}; {words}"), remedy, ..failure }
 }
 
 #[cfg(test)]
@@ -162,6 +164,11 @@ mod tests {
         assert!(told.message.ends_with("/esp"), "{}", told.message);
         assert_eq!(told.remedy, "try again");
         assert_eq!(with_words(failure(), clear(&remains, true)), failure(), "nothing was found");
+        let refused = Failure { message: "nothing was changed: no".to_owned(), ..failure() };
+        assert_eq!(with_words(refused.clone(), clear(&remains, true)), refused);
+        fs::write(folder.path().join("esp"), [7]).unwrap();
+        let told = with_words(refused, clear(&remains, true));
+        assert!(told.message.starts_with("no; what an unfinished"), "{}", told.message);
 
         remains.esp[0].node = folder.path().join("gone");
         let told = with_words(failure(), clear(&remains, true));
