@@ -203,6 +203,33 @@ fn a_fake_that_misbehaves_is_ended_and_the_failure_says_how() {
 }
 
 #[test]
+fn a_fake_whose_program_leads_out_of_its_tree_is_not_started() {
+    use std::os::unix::fs::symlink;
+    let bench = Bench::new();
+    let ran = bench.path("ran");
+    let plugin = bench.plugin(&json!({}), &format!("touch {}", ran.display()));
+    let (program, outside) = (plugin.join("root/bin/fake"), bench.path("fake"));
+    fs::rename(&program, &outside).unwrap();
+    symlink(&outside, &program).unwrap();
+    let (code, value) = bench.run(&plugin, "fake_step");
+    assert_eq!(code, Some(1), "{value}");
+    let words = format!("leads to {}, which is not below the plugin's tree", outside.display());
+    assert!(message(&value).contains(&words), "{value}");
+    assert!(!ran.exists());
+    // A bundle that root cannot confine would be no better off.
+    if !root() {
+        let (_, value) = bench.run_bundle(&bench.bundle(&plugin), &[]);
+        assert!(message(&value).contains("which is not below the plugin's tree"), "{value}");
+    }
+    // A link that stays inside is what a busybox is.
+    fs::remove_file(&program).unwrap();
+    fs::rename(&outside, plugin.join("root/bin/busybox")).unwrap();
+    symlink("busybox", &program).unwrap();
+    bench.run(&plugin, "fake_step");
+    assert!(ran.exists());
+}
+
+#[test]
 fn a_flood_of_log_is_dropped_and_the_fake_step_still_ends_well() {
     let bench = Bench::new();
     let flood = format!("yes | head -c 3000000 >&2; {}", result("changed"));
@@ -467,6 +494,14 @@ fn what_a_step_costs_beside_its_fakes_own_work_is_printed() {
         };
         let mut times: Vec<Duration> = (0..9).map(|_| step()).collect();
         times.sort();
+        let unlimited = plugin.unlimited();
+        println!("{way}: {unlimited:?}");
+        if way != "confined" {
+            assert!(unlimited.unwrap().starts_with("the plugin was not confined"));
+        } else if let Some(words) = unlimited {
+            // Version 1 of control groups, or a container without any.
+            assert!(words.contains("memory w") && words.contains("not limited"), "{words}");
+        }
         println!("plan and run {way}: {:.0} ms (median of 9)", times[4].as_secs_f64() * 1e3);
         assert!(times[4] < Duration::from_secs(2), "{times:?}");
     }

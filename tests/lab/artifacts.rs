@@ -212,6 +212,14 @@ pub fn agent() -> Result<PathBuf, ArtifactError> {
     cargo::agent()
 }
 
+/// An example of the plugins' SDK, as it would be in a bundle.
+///
+/// # Errors
+/// [`ArtifactError`].
+pub fn plugin_example(name: &'static str) -> Result<PathBuf, ArtifactError> {
+    cargo::plugin_example(name)
+}
+
 /// An example of the agent, optimised.
 ///
 /// # Errors

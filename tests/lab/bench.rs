@@ -4,6 +4,7 @@
 //! The measuring itself is in `tests/bench`; here is what it needs: packages, the agent, a real image, namespaces of its own.
 
 mod erase;
+mod plugins;
 mod ramdisk;
 
 use std::ffi::OsString;
@@ -30,6 +31,8 @@ pub enum Subject {
     Erase,
     /// The ramdisk: size, memory, and time from power on to the first heartbeat; behind `--` commits to stand beside
     Ramdisk,
+    /// A step of a plugin over one of the agent's own: describe, plan and run, in shell, Rust and Python; behind `--` the rounds
+    Plugins,
     /// The operator's API beside Ironic's: CPU of lists, rate of enrolments, memory, start
     Api,
 }
@@ -42,7 +45,7 @@ impl Subject {
             Self::Memory => Some("memory.py"),
             Self::Erase => Some("erase.py"),
             Self::Api => Some("api.py"),
-            Self::Ramdisk => None,
+            Self::Ramdisk | Self::Plugins => None,
         }
     }
 }
@@ -88,7 +91,9 @@ fn inputs(subject: Subject) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
     let (base, example) = match subject {
         Subject::Memory => (artifacts::image_full()?, Some("image_memory")),
         Subject::Erase => (erase::side_by_side().map(|()| PathBuf::new())?, Some("erase_phases")),
-        Subject::Image | Subject::Api | Subject::Ramdisk => (artifacts::image_full()?, None),
+        Subject::Image | Subject::Api | Subject::Ramdisk | Subject::Plugins => {
+            (artifacts::image_full()?, None)
+        }
     };
     let mut inputs =
         vec![("--agent", agent), ("--base", base), ("--images", folder.join("images"))];
@@ -98,6 +103,17 @@ fn inputs(subject: Subject) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
     Ok(inputs)
 }
 
+/// A script of `tests/bench` with what it needs.
+fn script_command(script: &str, options: &Options) -> anyhow::Result<Vec<OsString>> {
+    let mut command: Vec<OsString> =
+        vec!["python3".into(), workspace().join("tests/bench").join(script).into()];
+    for (name, value) in inputs(options.subject)? {
+        command.extend([name.into(), value.into()]);
+    }
+    command.extend(options.more.iter().cloned());
+    Ok(command)
+}
+
 /// Sets up what the measurement needs and runs it.
 ///
 /// # Errors
@@ -105,15 +121,13 @@ fn inputs(subject: Subject) -> anyhow::Result<Vec<(&'static str, PathBuf)>> {
 /// When something cannot be set up or started.
 pub fn run(options: &Options) -> anyhow::Result<ExitCode> {
     packages::ensure(Set::Bench).context("installing Debian packages")?;
-    let Some(script) = options.subject.script() else {
-        return ramdisk::side_by_side(&options.more);
+    let command = match (options.subject, options.subject.script()) {
+        (Subject::Plugins, _) => {
+            plugins::command(&packages::cache_dir().join("bench"), &options.more)?
+        }
+        (_, None) => return ramdisk::side_by_side(&options.more),
+        (_, Some(script)) => script_command(script, options)?,
     };
-    let mut command: Vec<OsString> =
-        vec!["python3".into(), workspace().join("tests/bench").join(script).into()];
-    for (name, value) in inputs(options.subject)? {
-        command.extend([name.into(), value.into()]);
-    }
-    command.extend(options.more.iter().cloned());
     let binary = crate::inside::lab_binary()?;
     let mut service = crate::inside::program(binary.as_os_str(), &command, &[])?
         .attached()

@@ -16,6 +16,7 @@ pub mod demo;
 pub mod dnsmasq;
 pub mod host;
 pub mod image_server;
+pub mod initrd;
 pub mod inside;
 pub mod ironic;
 pub mod lab;

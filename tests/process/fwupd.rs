@@ -150,6 +150,53 @@ impl Bench {
         file
     }
 
+    /// What a cabinet says of firmware for the chip `name`, as a file; one release for each version.
+    fn about(&self, name: &str, guid: &str, versions: &[&str]) -> String {
+        let release = |version: &&str| {
+            let file = format!("{version}.bin");
+            let sum = crate::image::sha256(&self.path(&file));
+            format!(
+                r#"<release version="{version}" date="2026-01-01"><checksum type="sha256" filename="{file}" target="content">{sum}</checksum></release>"#
+            )
+        };
+        let releases: String = versions.iter().map(release).collect();
+        let about = format!("{name}-{}.metainfo.xml", versions.join("-"));
+        let text = format!(
+            r#"<?xml version="1.0"?><component type="firmware"><id>test.lab.flash{name}</id><name>Flash chip {name}</name>
+            <summary>Firmware of a chip</summary><provides><firmware type="flashed">{guid}</firmware></provides>
+            <metadata_license>CC0-1.0</metadata_license><project_license>Apache-2.0</project_license>
+            <custom><value key="LVFS::VersionFormat">triplet</value><value key="LVFS::UpdateProtocol">org.infradead.mtd</value></custom>
+            <releases>{releases}</releases></component>"#
+        );
+        fs::write(self.path(&about), text).unwrap();
+        about
+    }
+
+    /// Cabinets that have two versions for the first chip, and baselines that pin one of them.
+    fn ambiguous(&self, folder: &Path) {
+        let (name, guid) = CHIPS[0];
+        let [old, new] = ["1.1.0", "2.0.0"].map(|version| self.about(name, guid, &[version]));
+        let [first, second] = [["1.1.0", "2.0.0"], ["2.0.0", "1.1.0"]]
+            .map(|versions| self.about(name, guid, &versions));
+        for (cabinet, parts) in [
+            ("components", vec![old.as_str(), &new]),
+            ("pinned-first", vec![first.as_str()]),
+            ("pinned-second", vec![second.as_str()]),
+        ] {
+            let (file, firmware) = (format!("{cabinet}.cab"), ["1.1.0.bin", "2.0.0.bin"]);
+            self.tool(&[&["build-cabinet", &file], &firmware[..], &parts].concat());
+            fs::copy(self.path(&file), folder.join(&file)).unwrap();
+            let sha256 = crate::image::sha256(&self.path(&file));
+            let pin = json!([{"plugin": "mtd", "guid": guid, "version": "1.1.0", "cabinet": file, "sha256": sha256}]);
+            fs::write(folder.join(format!("{cabinet}.json")), pin.to_string()).unwrap();
+        }
+        // Right by its sha256, and no cabinet.
+        fs::copy(self.path("1.1.0.bin"), folder.join("none.cab")).unwrap();
+        let sha256 = crate::image::sha256(&self.path("1.1.0.bin"));
+        let pin = json!([{"plugin": "mtd", "guid": guid, "version": "1.1.0", "cabinet": "none.cab", "sha256": sha256}]);
+        fs::write(folder.join("no-cabinet.json"), pin.to_string()).unwrap();
+    }
+
     fn baselines(&self, folder: &Path) {
         fs::create_dir_all(folder).unwrap();
         let webcam = self.packages.join("usr/share/installed-tests/fwupd/fakedevice124.cab");
@@ -161,17 +208,7 @@ impl Bench {
         let sum = crate::image::sha256;
         let mut flash = Vec::new();
         for (name, guid) in CHIPS {
-            let about = format!("{name}.metainfo.xml");
-            let text = format!(
-                r#"<?xml version="1.0"?><component type="firmware"><id>test.lab.flash{name}</id><name>Flash chip {name}</name>
-                <summary>Firmware of a chip</summary><provides><firmware type="flashed">{guid}</firmware></provides>
-                <metadata_license>CC0-1.0</metadata_license><project_license>Apache-2.0</project_license>
-                <custom><value key="LVFS::VersionFormat">triplet</value><value key="LVFS::UpdateProtocol">org.infradead.mtd</value></custom>
-                <releases><release version="1.1.0" date="2026-01-01"><checksum type="sha256" filename="{file}" target="content">{}</checksum>
-                </release></releases></component>"#,
-                sum(&self.path(&file)),
-            );
-            fs::write(self.path(&about), text).unwrap();
+            let about = self.about(name, guid, &["1.1.0"]);
             let cabinet = format!("{name}.cab");
             self.tool(&["build-cabinet", &cabinet, &file, &about]);
             fs::copy(self.path(&cabinet), folder.join(&cabinet)).unwrap();
@@ -180,6 +217,7 @@ impl Bench {
                 "optional": name == "b",
             }));
         }
+        self.ambiguous(folder);
         let cabinet = folder.join("webcam.cab");
         let webcam = |version: &str, sha256: &str| json!([{"plugin": "test", "guid": WEBCAM, "version": version, "cabinet": "webcam.cab", "sha256": sha256}]);
         let right = sum(&cabinet);
@@ -290,6 +328,7 @@ fn flash_chips(bench: &Bench) {
     assert_eq!(done["outcome"], "changed", "{done} {log}");
     assert_eq!(versions(&done), [("1.1.0", "1.1.0", None), ("1.0.0", "1.1.0", None)]);
 
+    refused_before_anything_is_flashed(bench);
     let newer = bench.chip("a", "2.0.0");
     let (refused, _) = bench.update("flash.json", &[&newer], &[]);
     println!("newer: {}", message(&refused));
@@ -300,6 +339,39 @@ fn flash_chips(bench: &Bench) {
     let (refused, _) = bench.update("flash.json", &[], &[]);
     println!("absent: {}", message(&refused));
     assert!(message(&refused).contains(&format!("the machine has no {}", CHIPS[0].1)), "{refused}");
+}
+
+/// Cabinets that do not have the pinned version alone, and one that is none: the pinned version, or nothing.
+fn refused_before_anything_is_flashed(bench: &Bench) {
+    let chip = bench.chip("a", "1.0.0");
+    let before = fs::read(&chip).unwrap();
+    for (baseline, words, blame) in [
+        ("components.json", "the cabinet components.cab has firmware for Flash chip a (", "order"),
+        (
+            "pinned-second.json",
+            "the cabinet pinned-second.cab has no firmware of version 1.1.0 (it has: 2.0.0)",
+            "order",
+        ),
+        (
+            "no-cabinet.json",
+            "/usr/bin/fwupdtool get-details /firmware/none.cab ended with exit status 1",
+            "internal",
+        ),
+    ] {
+        for more in [&["--plan"][..], &[]] {
+            let (refused, log) = bench.update(baseline, &[&chip], more);
+            println!("{baseline}: {refused}");
+            assert!(message(&refused).contains(words), "{refused} {log}");
+            assert_eq!(refused["blame"], blame, "{refused}");
+            assert_eq!(fs::read(&chip).unwrap(), before, "{baseline}");
+        }
+    }
+    // Of several releases of one component fwupdtool takes the first, and shows that one only.
+    let (done, log) = bench.update("pinned-first.json", &[&chip], &[]);
+    println!("pinned-first.json: {done}");
+    assert_eq!(done["outcome"], "changed", "{done} {log}");
+    let flashed = fs::read(&chip).unwrap();
+    assert!(flashed.starts_with(&fs::read(bench.path("1.1.0.bin")).unwrap()));
 }
 
 /// fwupd's own device: it takes firmware, says how far it is, and has forgotten it in the next fwupdtool.

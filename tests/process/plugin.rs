@@ -159,6 +159,7 @@ async fn a_bundle_put_on_the_shelf_of_a_running_coordinator_is_delivered_run_and
     let expected = json!({
         "proof": "plugin", "plugin": "first-sector-shell", "version": "1.0.0", "sha256": made.sha256,
         "key_id": made.key_id, "outcome": "changed", "message": "first sectors are zero",
+        "warnings": ["the plugin was not confined: it ran with all rights of the agent, its processes and memory were not limited"],
     });
     assert_eq!(evidence, &expected);
 }

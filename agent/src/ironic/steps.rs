@@ -97,10 +97,11 @@ pub(super) fn result(evidence: Option<Evidence>) -> Value {
         Some(Evidence::Written(written)) => image(&written),
         // A RAID plugin's data is the configuration that it made, which the conductor stores.
         Some(Evidence::Plugin(result)) => {
-            let PluginResult { data, message, outcome, .. } = *result;
+            let PluginResult { data, message, outcome, warnings, .. } = *result;
             match data.as_object().is_some_and(|data| !data.is_empty()) {
                 true => data,
-                false => json!({"outcome": outcome, "message": message}),
+                false if warnings.is_empty() => json!({"outcome": outcome, "message": message}),
+                false => json!({"outcome": outcome, "message": message, "warnings": warnings}),
             }
         }
         Some(

@@ -38,6 +38,21 @@ pub enum CallError {
         /// The system's answer.
         source: io::Error,
     },
+    /// Its program is a link to something that nobody signed or looked at.
+    #[error(
+        "the program {} leads to {}, which is not below the plugin's tree {}; it was not started",
+        program.display(),
+        target.display(),
+        tree.display()
+    )]
+    Outside {
+        /// As the manifest names it.
+        program: PathBuf,
+        /// Where it leads on this machine.
+        target: PathBuf,
+        /// The plugin's `root/`.
+        tree: PathBuf,
+    },
     /// It took too long and was killed.
     #[error("{op} took longer than {seconds} s, the most it may; the plugin was killed")]
     TimedOut {
@@ -141,6 +156,9 @@ impl CallError {
             Self::Start { .. } => {
                 "check that the program and its interpreter are in the plugin's tree"
             }
+            Self::Outside { .. } => {
+                "put the program itself into the plugin's tree, or make the link a relative one to a file in it"
+            }
             Self::TimedOut { .. } => {
                 "check the hardware it waits for; raise limits.seconds in its manifest if it needs longer"
             }
@@ -172,6 +190,7 @@ impl CallError {
             Self::NoStep { .. } | Self::Arguments(_) => Blame::Order,
             Self::TimedOut { .. } | Self::Aborted => Blame::Hardware,
             Self::Start { .. }
+            | Self::Outside { .. }
             | Self::LongLine { .. }
             | Self::TooMuch
             | Self::Garbage { .. }

@@ -130,11 +130,7 @@ fn outer(text: &str, spec: &Spec) -> Result<ExitCode, LaunchError> {
     if let Some(shown) = &mut shown {
         shown.look().map_err(failed("showing the declared devices"))?;
     }
-    let group = cgroup::Group::enter(&spec.mount.with_file_name("cgroup"));
-    let group = group.inspect_err(|error| {
-        let why = crate::report::chain(error);
-        tracing::warn!("the plugin runs without a limit of its processes and memory: {why}");
-    });
+    let group = limit(spec)?;
     let mut child = Command::new("/proc/self/exe")
         .args(["plugin", "launch", "--inner", text])
         .spawn()
@@ -157,6 +153,35 @@ fn outer(text: &str, spec: &Spec) -> Result<ExitCode, LaunchError> {
     drop(group);
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+}
+
+/// Where the first stage leaves what does not limit the plugin: beside its mount point, where the plugin cannot write.
+pub(super) fn unlimited(mount: &Path) -> PathBuf {
+    mount.with_file_name("unlimited")
+}
+
+/// Puts this process, and so the plugin, into a control group, and leaves beside the mount point what that does not limit. Our
+/// ramdisk's kernel has control groups: without one nothing runs there.
+fn limit(spec: &Spec) -> Result<Option<cgroup::Group>, LaunchError> {
+    let group = cgroup::Group::enter(&spec.mount.with_file_name("cgroup"));
+    let (group, lacks) = match group {
+        Ok(group) => {
+            let lacks = group.lacks().map(str::to_owned);
+            (Some(group), lacks)
+        }
+        Err(error) if crate::supervisor::in_ramdisk() => return Err(error),
+        Err(error) => {
+            let why = crate::report::chain(&error);
+            (None, Some(format!("the plugin's processes and memory were not limited: {why}")))
+        }
+    };
+    if let Some(lacks) = &lacks {
+        tracing::warn!("{lacks}");
+    }
+    let path = unlimited(&spec.mount);
+    fs::write(&path, lacks.unwrap_or_default())
+        .map_err(failed(format!("writing {}", path.display())))?;
+    Ok(group)
 }
 
 /// The plugin's `/dev`, which only the first stage can write to once the plugin has it.

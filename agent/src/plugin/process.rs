@@ -102,7 +102,12 @@ impl Running {
         let folder = &plugin.folder;
         let broken = |source| CallError::Start { program: folder.program().to_path_buf(), source };
         let line = serde_json::to_string(request).map_err(|error| broken(error.into()))?;
-        let mut command = command(plugin).map_err(broken)?;
+        let mut command = match &plugin.confinement {
+            Confinement::None => unconfined(folder)?,
+            Confinement::Tree { launcher, mount } => {
+                confined(plugin, launcher, mount).map_err(broken)?
+            }
+        };
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -225,40 +230,46 @@ impl Running {
     }
 }
 
+/// The program as this machine's own. What it is in the end must be in the plugin's tree, as it is where it is confined: a link that
+/// leads out of it would start what nobody signed.
 #[expect(
     clippy::disallowed_methods,
     reason = "plugins are one of the two places that start a program"
 )]
-fn command(plugin: &Plugin) -> io::Result<Command> {
-    let Plugin { folder, confinement, devices, live } = plugin;
-    let tree = folder.dir().join("root");
-    match confinement {
-        Confinement::None => {
-            let mut command = Command::new(folder.program().canonicalize()?);
-            command.args(folder.manifest().exec.iter().skip(1)).current_dir(tree);
-            Ok(command)
-        }
-        Confinement::Tree { launcher, mount } => {
-            launch::make_mount_points(&tree)?;
-            let spec = Spec {
-                tree,
-                mount: mount.clone(),
-                exec: folder.manifest().exec.clone(),
-                devices: devices
-                    .iter()
-                    .map(|device| (device.path.clone(), device.name.clone()))
-                    .collect(),
-                files_mib: folder.manifest().limits.files_mib,
-                live: live.as_ref().map(|withheld| Live {
-                    patterns: folder.manifest().devices.clone(),
-                    withheld: withheld.clone(),
-                }),
-            };
-            let mut command = Command::new(launcher);
-            command.args(["plugin", "launch", &serde_json::to_string(&spec)?]);
-            Ok(command)
-        }
+fn unconfined(folder: &Folder) -> Result<Command, CallError> {
+    let start = |source| CallError::Start { program: folder.program().to_path_buf(), source };
+    let tree = folder.dir().join("root").canonicalize().map_err(start)?;
+    let target = folder.program().canonicalize().map_err(start)?;
+    if !target.starts_with(&tree) {
+        return Err(CallError::Outside { program: folder.program().to_path_buf(), target, tree });
     }
+    let mut command = Command::new(target);
+    command.args(folder.manifest().exec.iter().skip(1)).current_dir(tree);
+    Ok(command)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "plugins are one of the two places that start a program"
+)]
+fn confined(plugin: &Plugin, launcher: &Path, mount: &Path) -> io::Result<Command> {
+    let Plugin { folder, devices, live, .. } = plugin;
+    let tree = folder.dir().join("root");
+    launch::make_mount_points(&tree)?;
+    let spec = Spec {
+        tree,
+        mount: mount.to_path_buf(),
+        exec: folder.manifest().exec.clone(),
+        devices: devices.iter().map(|device| (device.path.clone(), device.name.clone())).collect(),
+        files_mib: folder.manifest().limits.files_mib,
+        live: live.as_ref().map(|withheld| Live {
+            patterns: folder.manifest().devices.clone(),
+            withheld: withheld.clone(),
+        }),
+    };
+    let mut command = Command::new(launcher);
+    command.args(["plugin", "launch", &serde_json::to_string(&spec)?]);
+    Ok(command)
 }
 
 /// How a process ended, in words.

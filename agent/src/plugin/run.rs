@@ -1,10 +1,13 @@
 //! The conversation with one plugin: describe, plan, run.
 
+use std::fs;
+
 use ironwright_plugin::{Operation, Outcome, Plan, Reply, Request, StepInfo, Verdict};
 use serde_json::Value;
 
 use super::error::{CallError, MAX_STATE};
 use super::folder::Folder;
+use super::launch::unlimited;
 use super::process::{Confinement, Device, Watch, call};
 
 /// A plugin ready to be asked.
@@ -113,6 +116,23 @@ impl Plugin {
             }
         }
         Ok(verdict)
+    }
+
+    /// What did not limit the plugin when it was last asked, one sentence: it belongs into the step's record.
+    #[must_use]
+    pub fn unlimited(&self) -> Option<String> {
+        match &self.confinement {
+            Confinement::None => Some(
+                "the plugin was not confined: it ran with all rights of the agent, its processes and memory were not limited"
+                    .to_owned(),
+            ),
+            Confinement::Tree { mount, .. } => match fs::read_to_string(unlimited(mount)) {
+                Ok(lacks) => Some(lacks).filter(|lacks| !lacks.is_empty()),
+                Err(error) => {
+                    Some(format!("what limited the plugin's processes and memory is not known: {error}"))
+                }
+            },
+        }
     }
 
     fn checked(&self, step: &str, args: &Value) -> Result<&StepInfo, CallError> {

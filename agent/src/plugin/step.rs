@@ -106,9 +106,10 @@ pub async fn perform(
 ) -> Result<Evidence, Failure> {
     let (state, restarts) = saved(step, done);
     let question = move |plugin: &Plugin, step: &PluginStep, follow: &Follow| {
-        plugin.run(&step.info.key(), &step.args, state, restarts, follow)
+        let verdict = plugin.run(&step.info.key(), &step.args, state, restarts, follow)?;
+        Ok((verdict, plugin.unlimited()))
     };
-    let verdict = ask(machine, step, settings, desk, question).await?;
+    let (verdict, unlimited) = ask(machine, step, settings, desk, question).await?;
     let outcome = match verdict.outcome {
         Outcome::Changed => PluginOutcome::Changed,
         Outcome::Unchanged => PluginOutcome::Unchanged,
@@ -132,6 +133,7 @@ pub async fn perform(
         outcome,
         message: verdict.message,
         data: verdict.data,
+        warnings: unlimited.into_iter().collect(),
     })))
 }
 

@@ -45,6 +45,10 @@ pub struct PluginResult {
     /// What it shows for it: versions before and after, serial numbers, what was read back.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub data: serde_json::Value,
+    /// The agent's words on what did not limit the plugin: its memory where the kernel cannot, all of it where it was not
+    /// confined. One sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// How a plugin's step ended well.

@@ -103,9 +103,48 @@ pub(crate) fn devices(text: &str) -> Result<Vec<Device>, String> {
     }
 }
 
-/// The versions that a cabinet has, as `get-details` prints them: it has no JSON for a cabinet.
-pub(crate) fn versions_in(text: &str) -> Vec<&str> {
-    text.lines().filter_map(|line| Some(line.split_once("New version:")?.1.trim())).collect()
+/// The versions that a cabinet has for one device, as `get-details` prints them: it has no JSON for a cabinet. Of a cabinet that has
+/// firmware for several devices only what is printed below this one; where none of it can be told apart, all of it.
+pub(crate) fn versions_for<'a>(text: &'a str, device: &Device) -> Vec<&'a str> {
+    let parts = parts(text);
+    let is_for = |part: &&Part<'_>| {
+        part.names
+            .iter()
+            .any(|name| *name == device.id || device.guids.iter().any(|guid| guid == name))
+    };
+    let meant: Vec<&Part<'_>> = parts.iter().filter(is_for).collect();
+    let all = if meant.is_empty() { parts.iter().collect() } else { meant };
+    all.into_iter().flat_map(|part| part.versions.iter().copied()).collect()
+}
+
+/// One device of `get-details` with the firmware for it.
+#[derive(Debug, Default)]
+struct Part<'a> {
+    /// Its identifier and its GUIDs.
+    names: Vec<&'a str>,
+    versions: Vec<&'a str>,
+}
+
+fn parts(text: &str) -> Vec<Part<'_>> {
+    let mut parts = vec![Part::default()];
+    for line in text.lines() {
+        let line = line.trim_matches(|c: char| c.is_whitespace() || "│├└─".contains(c));
+        let (key, value) = line.split_once(':').unwrap_or(("", line));
+        // What follows firmware and names a device is the next one.
+        let next = matches!(key, "Device ID" | "GUID" | "GUIDs")
+            && parts.last().is_some_and(|part| !part.versions.is_empty());
+        if next {
+            parts.push(Part::default());
+        }
+        let Some(part) = parts.last_mut() else { continue };
+        if key == "New version" {
+            part.versions.push(value.trim());
+        } else if part.versions.is_empty() {
+            // Several GUIDs stand in lines of their own, with what they were made from behind them.
+            part.names.extend(value.split_whitespace().next());
+        }
+    }
+    parts
 }
 
 /// How two versions stand, as `vercmp` prints it: `1.0.0 < 1.1.0`.
@@ -169,9 +208,31 @@ mod tests {
     }
 
     #[test]
+    fn of_a_cabinet_for_several_devices_only_the_firmware_of_one_counts() {
+        let webcam = devices(include_str!("../testdata/devices.json")).unwrap().remove(0);
+        let own = include_str!("../testdata/details.txt");
+        let other = own
+            .replace("1.2.4", "7")
+            .replace("08d460be", "aaaaaaaa")
+            .replace("b585990a", "aaaaaaaa");
+        let two = own.replace("1.2.4", "1.2.3");
+        for (text, expected) in [
+            ([own, &other].concat(), vec!["1.2.4"]),
+            ([&other, own].concat(), vec!["1.2.4"]),
+            ([own, &two].concat(), vec!["1.2.4", "1.2.3"]),
+            ([&two, &other, own].concat(), vec!["1.2.3", "1.2.4"]),
+            // Nothing of it names the device: what else it has may be for it.
+            (other.clone(), vec!["7"]),
+        ] {
+            assert_eq!(versions_for(&text, &webcam), expected, "{text}");
+        }
+    }
+
+    #[test]
     fn versions_orders_and_progress_are_read_from_words() {
-        assert_eq!(versions_in(include_str!("../testdata/details.txt")), ["1.2.4"]);
-        assert_eq!(versions_in(""), Vec::<&str>::new());
+        let webcam = devices(include_str!("../testdata/devices.json")).unwrap().remove(0);
+        assert_eq!(versions_for(include_str!("../testdata/details.txt"), &webcam), ["1.2.4"]);
+        assert_eq!(versions_for("", &webcam), Vec::<&str>::new());
         for (text, expected) in [
             ("1.0.0 < 1.1.0\n", Some(Ordering::Less)),
             ("1.1.0 == 1.1.0\n", Some(Ordering::Equal)),

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use baseline::Entry;
 use tool::Fwupdtool;
-use update::{End, Fwupd, Pinned};
+use update::{End, Fwupd, Pinned, Refusal, ToolFailed};
 
 /// The manifest says what each step is; the program must not say anything else.
 const MANIFEST: &str = include_str!("../manifest.json");
@@ -29,6 +29,20 @@ const BASELINE: &str = "baseline.json";
 fn order(message: String) -> Problem {
     let remedy = "correct root/firmware of the plugin's folder and build the bundle again, or look at the machine";
     Who::Order.problem(message, remedy)
+}
+
+/// The order may be right: what would have told was not answered.
+fn tool(ToolFailed(message): ToolFailed) -> Problem {
+    let remedy = "nothing was installed; read the plugin's log and order show_fwupd: if that fails too, build the bundle again with \
+                  plugins/build; if not, look at the cabinet or the device that its last lines name";
+    Who::Plugin.problem(message, remedy)
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Order(message) => order(message),
+        Refusal::Tool(failed) => tool(failed),
+    }
 }
 
 fn hardware(message: String) -> Problem {
@@ -60,8 +74,8 @@ impl Step for Update {
         }
         let entries = entries(request)?;
         let fwupd = Fwupdtool::new().map_err(broken)?;
-        let standing = update::look(&fwupd, &entries).map_err(order)?;
-        update::check_cabinets(&fwupd, Path::new(FOLDER), &standing.pinned).map_err(order)?;
+        let standing = update::look(&fwupd, &entries).map_err(refused)?;
+        update::check_cabinets(&fwupd, Path::new(FOLDER), &standing.pinned).map_err(refused)?;
         Ok(standing.pinned.iter().filter(|pinned| pinned.due).map(Pinned::says).collect())
     }
 
@@ -71,8 +85,8 @@ impl Step for Update {
         let fwupd = Fwupdtool::new().map_err(broken)?;
         let end = match &request.state {
             state if state.is_null() => {
-                let standing = update::look(&fwupd, &entries).map_err(order)?;
-                update::check_cabinets(&fwupd, folder, &standing.pinned).map_err(order)?;
+                let standing = update::look(&fwupd, &entries).map_err(refused)?;
+                update::check_cabinets(&fwupd, folder, &standing.pinned).map_err(refused)?;
                 let mut said = None;
                 let mut progress = |done, total, what: &str| {
                     // fwupdtool repeats itself; an agent reads so many lines and no more.
@@ -111,7 +125,7 @@ impl Step for Show {
 
     fn run(&self, _: &Request, _: &Context) -> Result<Success, Problem> {
         let fwupd = Fwupdtool::new().map_err(broken)?;
-        let found = fwupd.devices(&[]).map_err(hardware)?;
+        let found = fwupd.devices(&[]).map_err(tool)?;
         let devices = found.iter().map(|device| {
             json!({
                 "name": device.name, "device": device.id, "plugin": device.plugin, "guids": device.guids,
@@ -137,6 +151,14 @@ mod tests {
     #[test]
     fn the_manifest_is_good_and_says_what_the_program_says() {
         assert_eq!(PLUGIN.differences(MANIFEST), [""; 0]);
+    }
+
+    #[test]
+    fn a_tool_that_failed_is_not_blamed_on_the_order() {
+        let (message, failed) = refused(Refusal::Tool(ToolFailed("it broke".to_owned())));
+        assert_eq!((message.as_str(), failed.who), ("it broke", Who::Plugin));
+        assert!(failed.remedy.starts_with("nothing was installed; read the plugin's log"));
+        assert_eq!(refused(Refusal::Order("newer".to_owned())).1.who, Who::Order);
     }
 
     #[test]

@@ -2,14 +2,16 @@
 
 use std::cell::Cell;
 use std::cmp::Ordering;
+use std::collections::VecDeque;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
 use crate::answer::{self, Device};
-use crate::update::{Fwupd, Left};
+use crate::update::{Fwupd, Left, ToolFailed};
 
 const PROGRAM: &str = "/usr/bin/fwupdtool";
 /// What mends its listening for devices (`shim.c`).
@@ -19,6 +21,8 @@ const SAID_MAX: u64 = 4 << 20;
 
 /// Longest line of its log that is looked at in one piece, bytes.
 const LINE_MAX: u64 = 64 << 10;
+/// How many of the last lines of its log a failure shows, and how much of each, characters.
+const LAST: (usize, usize) = (3, 200);
 
 /// The program, with a folder for what it writes.
 #[derive(Debug)]
@@ -31,8 +35,42 @@ pub(crate) struct Fwupdtool {
 /// What it printed, and whether it ended well; that decides nothing: it ends well though a device did not take its firmware, and badly
 /// though one did.
 struct Said {
+    /// What it was asked.
+    asked: String,
     text: String,
-    well: bool,
+    status: ExitStatus,
+    /// The end of its log.
+    last: VecDeque<String>,
+}
+
+impl Said {
+    /// That it gave no usable answer, and why.
+    fn failure(&self, why: &str) -> ToolFailed {
+        let how = match (self.status.code(), self.status.signal()) {
+            (Some(code), _) => format!("ended with exit status {code}"),
+            (None, Some(signal)) => format!("was killed by signal {signal}"),
+            (None, None) => "ended".to_owned(),
+        };
+        let last: Vec<&str> = self.last.iter().map(String::as_str).collect();
+        let last =
+            if last.is_empty() { "none".to_owned() } else { format!("{:?}", last.join(" | ")) };
+        ToolFailed(format!(
+            "{PROGRAM} {} {how}: {why}; the last lines of its log: {last}",
+            self.asked
+        ))
+    }
+}
+
+/// Keeps the end of a log.
+fn keep(last: &mut VecDeque<String>, line: &str) {
+    let (lines, characters) = LAST;
+    if answer::progress(line).is_some() || line.trim().is_empty() {
+        return;
+    }
+    if last.len() == lines {
+        last.pop_front();
+    }
+    last.push_back(line.trim().chars().take(characters).collect());
 }
 
 impl Fwupdtool {
@@ -56,7 +94,12 @@ impl Fwupdtool {
         history: &str,
         args: &[&str],
         log: &mut (dyn FnMut(&str) + Send),
-    ) -> Result<Said, String> {
+    ) -> Result<Said, ToolFailed> {
+        let asked = args.join(" ");
+        let broken = |what: &'static str| {
+            let asked = &asked;
+            move |error: std::io::Error| ToolFailed(format!("{what} {PROGRAM} {asked}: {error}"))
+        };
         let mut child = Command::new(PROGRAM)
             .args(args)
             .env("LD_PRELOAD", SHIM)
@@ -72,12 +115,16 @@ impl Fwupdtool {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(|error| format!("starting {PROGRAM}: {error}"))?;
+            .map_err(broken("starting"))?;
+        let mut last = VecDeque::new();
         let (out, err) = (child.stdout.take(), child.stderr.take());
         let said = thread::scope(|scope| {
             scope.spawn(|| {
                 if let Some(err) = err {
-                    each_line(err, log);
+                    each_line(err, &mut |line| {
+                        keep(&mut last, line);
+                        log(line);
+                    });
                 }
             });
             let mut said = Vec::new();
@@ -86,9 +133,9 @@ impl Fwupdtool {
             std::io::copy(&mut out, &mut std::io::sink())?;
             Ok::<_, std::io::Error>(String::from_utf8_lossy(&said).into_owned())
         });
-        let status = child.wait().map_err(|error| format!("waiting for {PROGRAM}: {error}"))?;
-        let text = said.map_err(|error| format!("reading what {PROGRAM} says: {error}"))?;
-        Ok(Said { text, well: status.success() })
+        let status = child.wait().map_err(broken("waiting for"))?;
+        let text = said.map_err(broken("reading what it says of"))?;
+        Ok(Said { asked, text, status, last })
     }
 }
 
@@ -109,28 +156,42 @@ fn note(line: &str) {
     }
 }
 
+/// The devices of an answer.
+fn devices(said: &Said) -> Result<Vec<Device>, ToolFailed> {
+    answer::devices(&said.text).map_err(|why| said.failure(&why))
+}
+
 impl Fwupd for Fwupdtool {
-    fn devices(&self, plugins: &[&str]) -> Result<Vec<Device>, String> {
+    fn devices(&self, plugins: &[&str]) -> Result<Vec<Device>, ToolFailed> {
         let mut args = vec!["get-devices", "--json"];
         args.extend(plugins.iter().flat_map(|plugin| ["--plugins", plugin]));
-        answer::devices(&self.ask("none", &args, &mut note)?.text)
+        devices(&self.ask("none", &args, &mut note)?)
     }
 
-    fn versions_in(&self, cabinet: &Path) -> Result<Vec<String>, String> {
+    fn versions_in(&self, cabinet: &Path, device: &Device) -> Result<Vec<String>, ToolFailed> {
         let cabinet = cabinet.display().to_string();
         let said = self.ask("none", &["get-details", &cabinet], &mut note)?;
-        Ok(answer::versions_in(&said.text).into_iter().map(str::to_owned).collect())
+        let found: Vec<String> =
+            answer::versions_for(&said.text, device).into_iter().map(str::to_owned).collect();
+        match found.is_empty() && !said.status.success() {
+            true => Err(said.failure("it read no firmware in the cabinet")),
+            false => Ok(found),
+        }
     }
 
-    fn compare(&self, device: &Device, version: &str) -> Result<Ordering, String> {
+    fn compare(&self, device: &Device, version: &str) -> Result<Ordering, ToolFailed> {
         let mut args = vec!["vercmp", device.version.as_str(), version];
         if !device.version_format.is_empty() {
             args.push(&device.version_format);
         }
         let said = self.ask("none", &args, &mut note)?;
-        answer::order(&said.text).ok_or_else(|| {
-            format!("fwupdtool cannot compare {:?} and {version:?}: {}", device.version, said.text)
-        })
+        let unread = || {
+            said.failure(&format!(
+                "it cannot compare {:?} and {version:?}: {:?}",
+                device.version, said.text
+            ))
+        };
+        answer::order(&said.text).ok_or_else(unread)
     }
 
     fn install(
@@ -139,7 +200,7 @@ impl Fwupd for Fwupdtool {
         cabinet: &Path,
         older: bool,
         progress: &mut (dyn FnMut(u64, &str) + Send),
-    ) -> Result<Left, String> {
+    ) -> Result<Left, ToolFailed> {
         let number = self.histories.get();
         self.histories.set(number + 1);
         let history = format!("history-{number}");
@@ -160,9 +221,9 @@ impl Fwupd for Fwupdtool {
         })?;
         let args = ["get-history", "--json", "--plugins", &device.plugin];
         let told = self.ask(&history, &args, &mut note)?;
-        let entry = answer::devices(&told.text)?.into_iter().find(|entry| entry.id == device.id);
+        let entry = devices(&told)?.into_iter().find(|entry| entry.id == device.id);
         let failed = entry.as_ref().is_some_and(Device::has_failed);
-        let complaint = match (said.well, failed) {
+        let complaint = match (said.status.success(), failed) {
             (true, false) => None,
             (true, true) => Some("its history calls the update failed".to_owned()),
             (false, _) => Some(last.unwrap_or_else(|| "it ended badly, without a word".to_owned())),
@@ -175,5 +236,38 @@ impl Drop for Fwupdtool {
     fn drop(&mut self) {
         // Confined, it goes with the plugin's own /tmp anyway.
         fs::remove_dir_all(&self.folder).ok();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_of_the_tool_says_what_was_asked_how_it_ended_and_its_last_lines() {
+        let mut last = VecDeque::new();
+        for line in ["first", "Loading…: 50%", "second", "", "third", "no such library"] {
+            keep(&mut last, line);
+        }
+        let mut said = Said {
+            asked: "get-devices --json".to_owned(),
+            text: String::new(),
+            status: ExitStatus::from_raw(1 << 8),
+            last,
+        };
+        assert_eq!(
+            said.failure("its answer is empty"),
+            ToolFailed(
+                "/usr/bin/fwupdtool get-devices --json ended with exit status 1: its answer is empty; \
+                 the last lines of its log: \"second | third | no such library\""
+                    .to_owned()
+            )
+        );
+        (said.status, said.last) = (ExitStatus::from_raw(11), VecDeque::new());
+        let ToolFailed(words) = said.failure("x");
+        assert!(
+            words.ends_with("was killed by signal 11: x; the last lines of its log: none"),
+            "{words}"
+        );
     }
 }

@@ -9,14 +9,39 @@ use serde_json::{Map, Value, json};
 use crate::answer::Device;
 use crate::baseline::Entry;
 
+/// fwupdtool itself failed: what it was asked, how it ended, its last lines. It says nothing of what was ordered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ToolFailed(pub(crate) String);
+
+impl From<ToolFailed> for String {
+    fn from(failed: ToolFailed) -> Self {
+        failed.0
+    }
+}
+
+/// Why nothing is begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// What was ordered does not fit this machine, or the bundle.
+    Order(String),
+    /// Whether it fits could not be found out.
+    Tool(ToolFailed),
+}
+
+impl From<ToolFailed> for Refusal {
+    fn from(failed: ToolFailed) -> Self {
+        Self::Tool(failed)
+    }
+}
+
 /// What is asked of fwupd.
 pub(crate) trait Fwupd {
     /// The devices that these of its plugins find, all plugins where none is named. Each time they are asked anew.
-    fn devices(&self, plugins: &[&str]) -> Result<Vec<Device>, String>;
-    /// The versions that are in a cabinet.
-    fn versions_in(&self, cabinet: &Path) -> Result<Vec<String>, String>;
+    fn devices(&self, plugins: &[&str]) -> Result<Vec<Device>, ToolFailed>;
+    /// The versions that are in a cabinet for this device.
+    fn versions_in(&self, cabinet: &Path, device: &Device) -> Result<Vec<String>, ToolFailed>;
     /// How the device's version stands to another.
-    fn compare(&self, device: &Device, version: &str) -> Result<Ordering, String>;
+    fn compare(&self, device: &Device, version: &str) -> Result<Ordering, ToolFailed>;
     /// Installs what the cabinet has for the device.
     fn install(
         &self,
@@ -24,7 +49,7 @@ pub(crate) trait Fwupd {
         cabinet: &Path,
         older: bool,
         progress: &mut (dyn FnMut(u64, &str) + Send),
-    ) -> Result<Left, String>;
+    ) -> Result<Left, ToolFailed>;
 }
 
 /// What fwupd says of an installation. It is not what decides.
@@ -95,8 +120,8 @@ pub(crate) enum End {
 /// Looks at the machine; changes nothing.
 ///
 /// # Errors
-/// Everything that is against the baseline.
-pub(crate) fn look<'a>(fwupd: &dyn Fwupd, entries: &'a [Entry]) -> Result<Standing<'a>, String> {
+/// Everything that is against the baseline; or that fwupdtool failed.
+pub(crate) fn look<'a>(fwupd: &dyn Fwupd, entries: &'a [Entry]) -> Result<Standing<'a>, Refusal> {
     let devices = fwupd.devices(&plugins(entries))?;
     let (mut standing, mut wrong) = (Standing::default(), Vec::new());
     for entry in entries {
@@ -117,14 +142,15 @@ pub(crate) fn look<'a>(fwupd: &dyn Fwupd, entries: &'a [Entry]) -> Result<Standi
             }
             match judge(fwupd, device, entry) {
                 Ok(pinned) => standing.pinned.push(pinned),
-                Err(words) => wrong.push(format!("{}: {words}", device.says())),
+                Err(Refusal::Order(words)) => wrong.push(format!("{}: {words}", device.says())),
+                Err(failed @ Refusal::Tool(_)) => return Err(failed),
             }
         }
     }
-    if wrong.is_empty() { Ok(standing) } else { Err(wrong.join("; ")) }
+    if wrong.is_empty() { Ok(standing) } else { Err(Refusal::Order(wrong.join("; "))) }
 }
 
-fn judge<'a>(fwupd: &dyn Fwupd, device: &Device, entry: &'a Entry) -> Result<Pinned<'a>, String> {
+fn judge<'a>(fwupd: &dyn Fwupd, device: &Device, entry: &'a Entry) -> Result<Pinned<'a>, Refusal> {
     let of = |due, older| Pinned { device: device.clone(), entry, due, older };
     if device.version == entry.version {
         return Ok(of(false, false));
@@ -134,10 +160,10 @@ fn judge<'a>(fwupd: &dyn Fwupd, device: &Device, entry: &'a Entry) -> Result<Pin
         Ordering::Less => false,
         Ordering::Greater if entry.downgrade => true,
         Ordering::Greater => {
-            return Err(format!(
+            return Err(Refusal::Order(format!(
                 "it runs {}, which is newer than {} of the baseline: pin the newer one, or set downgrade",
                 device.version, entry.version
-            ));
+            )));
         }
     };
     if !device.flags.iter().any(|flag| flag == "updatable") {
@@ -146,28 +172,40 @@ fn judge<'a>(fwupd: &dyn Fwupd, device: &Device, entry: &'a Entry) -> Result<Pin
         } else {
             device.problems.join(", ")
         };
-        return Err(format!("it runs {} and fwupd cannot update it ({why})", device.version));
+        let words = format!("it runs {} and fwupd cannot update it ({why})", device.version);
+        return Err(Refusal::Order(words));
     }
     Ok(of(true, older))
 }
 
-/// Whether the cabinets of what is due have the versions that are pinned; changes nothing.
+/// Whether the cabinets of what is due have the versions that are pinned and no others; changes nothing. Of several versions
+/// fwupdtool takes what it likes, and has no option that names one.
 ///
 /// # Errors
-/// What a cabinet has instead.
+/// What a cabinet has instead, or besides; or that fwupdtool failed.
 pub(crate) fn check_cabinets(
     fwupd: &dyn Fwupd,
     folder: &Path,
     pinned: &[Pinned<'_>],
-) -> Result<(), String> {
-    for Pinned { entry, .. } in pinned.iter().filter(|pinned| pinned.due) {
-        let found = fwupd.versions_in(&folder.join(&entry.cabinet))?;
-        if !found.contains(&entry.version) {
+) -> Result<(), Refusal> {
+    for Pinned { entry, device, .. } in pinned.iter().filter(|pinned| pinned.due) {
+        let found = fwupd.versions_in(&folder.join(&entry.cabinet), device)?;
+        let (cabinet, wanted) = (&entry.cabinet, &entry.version);
+        if !found.contains(wanted) {
             let has = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
-            return Err(format!(
-                "the cabinet {} has no firmware of version {} (it has: {has})",
-                entry.cabinet, entry.version
-            ));
+            return Err(Refusal::Order(format!(
+                "the cabinet {cabinet} has no firmware of version {wanted} (it has: {has})"
+            )));
+        }
+        let others: BTreeSet<&str> =
+            found.iter().filter(|version| *version != wanted).map(String::as_str).collect();
+        if !others.is_empty() {
+            let others = others.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(Refusal::Order(format!(
+                "the cabinet {cabinet} has firmware for {} of version {wanted}, which is pinned, and of {others}: which of them \
+                 fwupdtool would install is not certain, so nothing was installed; build a cabinet that has {wanted} only",
+                device.says()
+            )));
         }
     }
     Ok(())
@@ -218,7 +256,7 @@ pub(crate) fn update(
 }
 
 /// Whether a device, asked anew, says this version.
-fn says(fwupd: &dyn Fwupd, device: &Device, version: &str) -> Result<bool, String> {
+fn says(fwupd: &dyn Fwupd, device: &Device, version: &str) -> Result<bool, ToolFailed> {
     let now = fwupd.devices(&[&device.plugin])?;
     now.iter().find(|found| found.id == device.id).map_or(Ok(false), |found| {
         Ok(found.version == version || fwupd.compare(found, version)? == Ordering::Equal)

@@ -27,6 +27,14 @@ pub(super) fn plugin(name: &str) -> Result<PathBuf, ArtifactError> {
     executable(name, &program.run()?)
 }
 
+/// An example of the plugins' SDK: static, optimised.
+pub(super) fn plugin_example(name: &'static str) -> Result<PathBuf, ArtifactError> {
+    let program = build("ironwright-plugin")
+        .args(["--release", "--target", "x86_64-unknown-linux-gnu", "--example", name])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    executable(name, &program.run()?)
+}
+
 /// An example of the agent, for `cargo lab bench`.
 pub(super) fn agent_example(name: &'static str) -> Result<PathBuf, ArtifactError> {
     let program = build("ironwright-agent").args(["--release", "--example", name]);

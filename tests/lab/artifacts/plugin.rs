@@ -9,7 +9,10 @@ use crate::packages;
 use crate::runs::Bundle;
 
 /// The bundle of the plugin in `plugins/NAME`, signed with a key that is made for it.
-pub(super) fn bundle(name: &str) -> Result<Bundle, ArtifactError> {
+///
+/// # Errors
+/// [`ArtifactError`].
+pub fn bundle(name: &str) -> Result<Bundle, ArtifactError> {
     let sources = workspace().join("plugins");
     let folder = sources.join(name);
     let list = folder.join("packages.txt");

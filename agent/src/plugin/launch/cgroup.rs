@@ -1,7 +1,7 @@
 //! How many processes a plugin may have, and how much memory: a control group of its own (cgroups(7)).
 //!
 //! Version 2 where it has the controllers, which the ramdisk's kernel does; else version 1's, for processes only, on machines that
-//! still use it.
+//! still use it: what is then not limited is said ([`Group::lacks`]).
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -15,12 +15,15 @@ use super::{LaunchError, failed, special};
 const PROCESSES: u32 = 512;
 /// Groups whose launcher was killed are found by this.
 const NAME: &str = "ironwright-plugin-";
+/// Names that are tried before no group is made: each of them would be one that a killed launcher left.
+const NAMES: u32 = 64;
 
 /// The group that this process, and so every child of it, is in until the value is dropped.
 #[derive(Debug)]
 pub(super) struct Group {
     root: PathBuf,
     folder: PathBuf,
+    memory: bool,
 }
 
 impl Group {
@@ -56,9 +59,8 @@ impl Group {
                 fs::remove_dir(old.path()).ok();
             }
         }
-        let folder = root.join(format!("{NAME}{}", std::process::id()));
-        fs::create_dir(&folder).map_err(failed(format!("making {}", folder.display())))?;
-        let group = Self { root: root.to_path_buf(), folder };
+        let folder = new_folder(root)?;
+        let group = Self { root: root.to_path_buf(), folder, memory };
         write(&group.folder.join("pids.max"), &PROCESSES.to_string())?;
         if memory {
             let half = memory_bytes().map_err(failed("reading the machine's memory"))? / 2;
@@ -68,6 +70,31 @@ impl Group {
         write(&group.folder.join("cgroup.procs"), "0")?;
         Ok(group)
     }
+
+    /// What this group does not limit, one sentence.
+    pub(super) fn lacks(&self) -> Option<&'static str> {
+        (!self.memory).then_some(
+            "the plugin's memory was not limited: this kernel has no memory controller in cgroup version 2",
+        )
+    }
+}
+
+/// A group of this process's own. Numbers of processes come again, and a group whose launcher was killed may still hold a process
+/// that the kernel has not ended yet: then another name is taken.
+fn new_folder(root: &Path) -> Result<PathBuf, LaunchError> {
+    let own = format!("{NAME}{}", std::process::id());
+    let more = (1..NAMES).map(|number| format!("{own}-{number}"));
+    let mut taken = root.join(&own);
+    for name in std::iter::once(own.clone()).chain(more) {
+        taken = root.join(name);
+        match fs::create_dir(&taken) {
+            Ok(()) => return Ok(taken),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed(format!("making {}", taken.display()))(error)),
+        }
+    }
+    let full = io::Error::other(format!("{NAMES} groups of that name are there already"));
+    Err(failed(format!("making {}", taken.display()))(full))
 }
 
 impl Drop for Group {
@@ -103,5 +130,28 @@ mod tests {
     #[test]
     fn the_machines_memory_is_known() {
         assert!(memory_bytes().unwrap() > 64 << 20);
+    }
+
+    #[test]
+    fn a_group_that_a_killed_launcher_left_is_removed_or_passed_by_and_never_gone_without() {
+        let root = tempfile::tempdir().unwrap();
+        let named = |end: &str| root.path().join(format!("{NAME}{}{end}", std::process::id()));
+        fs::create_dir(named("")).unwrap();
+        // Here a file stands for what keeps the kernel from removing a group: a process in it.
+        fs::create_dir(named("-1")).unwrap();
+        fs::write(named("-1").join("held"), "").unwrap();
+        let first = Group::make(root.path(), true).unwrap();
+        assert_eq!((&first.folder, first.lacks()), (&named(""), None));
+        let second = Group::make(root.path(), false).unwrap();
+        assert_eq!(second.folder, named("-2"));
+        assert!(second.lacks().unwrap().starts_with("the plugin's memory was not limited"));
+        assert_eq!(fs::read_to_string(named("-2").join("pids.max")).unwrap(), "512");
+        assert_eq!(fs::read_to_string(named("-2").join("cgroup.procs")).unwrap(), "0");
+        for number in 3..NAMES {
+            fs::create_dir(named(&format!("-{number}"))).unwrap();
+            fs::write(named(&format!("-{number}")).join("held"), "").unwrap();
+        }
+        let error = Group::make(root.path(), false).unwrap_err();
+        assert_eq!(error.source.to_string(), "64 groups of that name are there already");
     }
 }

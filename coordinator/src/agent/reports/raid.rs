@@ -148,6 +148,7 @@ mod tests {
             outcome: PluginOutcome::Changed,
             message: String::new(),
             data,
+            warnings: Vec::new(),
         }));
         let end = Event::StepEnded { step: step.into(), evidence: Some(evidence) };
         let reports = [

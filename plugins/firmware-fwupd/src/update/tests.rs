@@ -10,6 +10,10 @@ struct FakeFwupd {
     /// What fwupd says of an installation on a device, and whether the device takes it.
     ends: BTreeMap<&'static str, (Left, bool)>,
     installed: RefCell<Vec<String>>,
+    /// What every cabinet has.
+    versions: Vec<&'static str>,
+    /// Whether fwupdtool answers.
+    broken: bool,
 }
 
 impl FakeFwupd {
@@ -17,7 +21,13 @@ impl FakeFwupd {
         let device = |(id, version): &(&str, &str)| json!({"Name": id, "DeviceId": id, "Guid": ["g"], "Plugin": "nvme", "Flags": ["updatable"], "Version": version});
         let text = json!({"Devices": devices.iter().map(device).collect::<Vec<_>>()}).to_string();
         let devices = RefCell::new(answer::devices(&text).unwrap());
-        Self { devices, ends: BTreeMap::new(), installed: RefCell::default() }
+        Self {
+            devices,
+            ends: BTreeMap::new(),
+            installed: RefCell::default(),
+            versions: vec!["2"],
+            broken: false,
+        }
     }
 
     fn ends(
@@ -34,16 +44,22 @@ impl FakeFwupd {
 }
 
 impl Fwupd for FakeFwupd {
-    fn devices(&self, _: &[&str]) -> Result<Vec<Device>, String> {
+    fn devices(&self, _: &[&str]) -> Result<Vec<Device>, ToolFailed> {
         Ok(self.devices.borrow().clone())
     }
 
-    fn versions_in(&self, _: &Path) -> Result<Vec<String>, String> {
-        Ok(vec!["2".to_owned()])
+    fn versions_in(&self, _: &Path, _: &Device) -> Result<Vec<String>, ToolFailed> {
+        match self.broken {
+            true => Err(ToolFailed("get-details ended with exit status 1".to_owned())),
+            false => Ok(self.versions.iter().map(|version| (*version).to_owned()).collect()),
+        }
     }
 
-    fn compare(&self, device: &Device, version: &str) -> Result<Ordering, String> {
-        Ok(device.version.as_str().cmp(version))
+    fn compare(&self, device: &Device, version: &str) -> Result<Ordering, ToolFailed> {
+        match self.broken {
+            true => Err(ToolFailed("vercmp ended with exit status 1".to_owned())),
+            false => Ok(device.version.as_str().cmp(version)),
+        }
     }
 
     fn install(
@@ -52,7 +68,7 @@ impl Fwupd for FakeFwupd {
         cabinet: &Path,
         older: bool,
         progress: &mut (dyn FnMut(u64, &str) + Send),
-    ) -> Result<Left, String> {
+    ) -> Result<Left, ToolFailed> {
         self.installed.borrow_mut().push(format!("{} {} {older}", device.id, cabinet.display()));
         for percent in [50, 0, 100] {
             progress(percent, "Writing");
@@ -81,7 +97,11 @@ fn entries(change: &Value) -> Vec<Entry> {
 
 fn run(fwupd: &FakeFwupd, entries: &[Entry]) -> (Result<End, String>, Vec<(u64, u64)>) {
     let mut bar = Vec::new();
-    let end = look(fwupd, entries).and_then(|standing| {
+    let words = |refusal: Refusal| match refusal {
+        Refusal::Order(words) => words,
+        Refusal::Tool(failed) => panic!("{failed:?}"),
+    };
+    let end = look(fwupd, entries).map_err(words).and_then(|standing| {
         update(fwupd, Path::new("/f"), &standing, &mut |done, total, _| bar.push((done, total)))
     });
     (end, bar)
@@ -125,27 +145,58 @@ fn what_is_against_the_baseline_is_said_before_anything_is_installed() {
         let fwupd = FakeFwupd::new(&devices);
         let entries = entries(&change);
         match (look(&fwupd, &entries), expected) {
-            (Err(words), Some(expected)) => assert!(words.contains(expected), "{words}"),
+            (Err(Refusal::Order(words)), Some(expected)) => {
+                assert!(words.contains(expected), "{words}");
+            }
             (Ok(standing), None) => assert!(standing.pinned.len() + standing.absent.len() == 1),
             (other, expected) => panic!("{other:?} instead of {expected:?}"),
         }
         assert!(fwupd.installed.take().is_empty());
     }
     let twice = [entries(&json!({})), entries(&json!({"guid": null, "name": "a"}))].concat();
-    let words = look(&FakeFwupd::new(&[("a", "1")]), &twice).unwrap_err();
-    assert_eq!(words, "a (a) is pinned twice");
+    let refusal = look(&FakeFwupd::new(&[("a", "1")]), &twice).unwrap_err();
+    assert_eq!(refusal, Refusal::Order("a (a) is pinned twice".to_owned()));
     let locked = FakeFwupd::new(&[("a", "1")]);
     locked.devices.borrow_mut()[0].flags = vec!["locked".to_owned()];
-    assert!(look(&locked, &entries(&json!({}))).unwrap_err().contains("fwupd cannot update it"));
+    let refusal = look(&locked, &entries(&json!({}))).unwrap_err();
+    assert!(matches!(refusal, Refusal::Order(words) if words.contains("fwupd cannot update it")));
 }
 
 #[test]
-fn a_cabinet_without_the_pinned_version_is_refused() {
-    let fwupd = FakeFwupd::new(&[("a", "1")]);
-    let entries = entries(&json!({"version": "7"}));
-    let standing = look(&fwupd, &entries).unwrap();
-    let words = check_cabinets(&fwupd, Path::new("/f"), &standing.pinned).unwrap_err();
-    assert_eq!(words, "the cabinet a.cab has no firmware of version 7 (it has: 2)");
+fn a_cabinet_that_has_not_the_pinned_version_alone_is_refused() {
+    for (versions, expected) in [
+        (vec!["2"], "the cabinet a.cab has no firmware of version 7 (it has: 2)"),
+        (vec![], "the cabinet a.cab has no firmware of version 7 (it has: none)"),
+        (
+            vec!["6", "7", "8"],
+            "the cabinet a.cab has firmware for a (a) of version 7, which is pinned, and of 6, 8: which of them fwupdtool would \
+             install is not certain, so nothing was installed; build a cabinet that has 7 only",
+        ),
+        (vec!["7", "7"], ""),
+    ] {
+        let fwupd = FakeFwupd { versions, ..FakeFwupd::new(&[("a", "1")]) };
+        let entries = entries(&json!({"version": "7"}));
+        let standing = look(&fwupd, &entries).unwrap();
+        let checked = check_cabinets(&fwupd, Path::new("/f"), &standing.pinned);
+        let words = match checked {
+            Ok(()) => String::new(),
+            Err(Refusal::Order(words)) => words,
+            Err(Refusal::Tool(failed)) => panic!("{failed:?}"),
+        };
+        assert_eq!(words, expected);
+    }
+}
+
+#[test]
+fn a_tool_that_fails_is_said_to_have_failed_and_the_order_is_not_blamed() {
+    let entries = entries(&json!({}));
+    let fwupd = FakeFwupd { broken: true, ..FakeFwupd::new(&[("a", "1")]) };
+    let failed = |words: &str| Refusal::Tool(ToolFailed(words.to_owned()));
+    assert_eq!(look(&fwupd, &entries).unwrap_err(), failed("vercmp ended with exit status 1"));
+    let well = FakeFwupd::new(&[("a", "1")]);
+    let standing = look(&well, &entries).unwrap();
+    let refusal = check_cabinets(&fwupd, Path::new("/f"), &standing.pinned).unwrap_err();
+    assert_eq!(refusal, failed("get-details ended with exit status 1"));
 }
 
 #[test]
