@@ -24,7 +24,7 @@ use super::{Hold, Outcome, Probe, Request, Watch};
 use crate::sys::disk::BlockDevice;
 
 /// Chunks of the body waiting for a thread.
-const CHUNKS: usize = 16;
+const CHUNKS: usize = 8;
 /// How often [`Watch::cancelled`] is asked.
 const CANCEL_TICK: Duration = Duration::from_millis(50);
 /// Bytes between two calls of [`Watch::progress`].

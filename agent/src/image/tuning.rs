@@ -53,7 +53,7 @@ impl Default for Tuning {
             table_bytes: 64 << 20,
             ring_bytes: 12 << 20,
             passes: 4,
-            pool_bytes: 16 << 20,
+            pool_bytes: 8 << 20,
             excess_bytes: 1 << 30,
             sample_seed: None,
         }
