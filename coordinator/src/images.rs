@@ -308,7 +308,8 @@ mod tests {
         drop(free);
         for base in [refusing.uri(), silent] {
             let url = format!("{base}/x?X-Amz-Signature=s3cret");
-            let error = check(&client(&ImageAccess::default()).unwrap(), &url, &image(None), None).await;
+            let error =
+                check(&client(&ImageAccess::default()).unwrap(), &url, &image(None), None).await;
             let error = crate::app::chain(&error.unwrap_err());
             assert!(error.contains("/x?******") && !error.contains("s3cret"), "{error}");
         }

@@ -70,7 +70,10 @@ pub enum ArchiveError {
         unit: &'static str,
     },
     /// Folders in folders in folders.
-    #[error("{:?} is more than {MAX_DEPTH} folders deep in the plugin's tree, the most it may be", start(path))]
+    #[error(
+        "{:?} is more than {MAX_DEPTH} folders deep in the plugin's tree, the most it may be",
+        start(path)
+    )]
     Deep {
         /// Which.
         path: PathBuf,

@@ -189,7 +189,8 @@ fn too_long_integer(bytes: &[u8]) -> Option<(String, String)> {
                 at += 1;
             }
             b'-' | b'0'..=b'9' => {
-                let part = |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                let part =
+                    |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
                 let length = rest.iter().take_while(|byte| part(byte)).count();
                 let number = rest.get(..length).map(str_of).unwrap_or_default();
                 let whole = !number.contains(['.', 'e', 'E']);
@@ -310,12 +311,13 @@ mod tests {
             let found = text(&body, "target").map_or_else(|error| error.to_string(), str::to_owned);
             assert_eq!(found, expected);
         }
-        let long = serde_json::json!({"target": [1; 1000]});
+        let long = serde_json::json!({"target": vec![1; 1000]});
         assert!(text(&long, "target").unwrap_err().to_string().len() < 200);
     }
 
     #[tokio::test]
-    async fn a_body_with_an_integer_that_would_lose_digits_is_refused_with_field_value_and_limits() {
+    async fn a_body_with_an_integer_that_would_lose_digits_is_refused_with_field_value_and_limits()
+    {
         for (number, good) in [("18446744073709551615", true), ("123456789012345678901", false)] {
             let text = format!(r#"{{"driver": "ipmi", "extra": {{"serial": {number}}}}}"#);
             let request = Request::new(axum::body::Body::from(text));

@@ -35,7 +35,9 @@ pub fn unknown_steps(node: &Node, steps: &[CleanStep], phase: &str, own: &[&str]
     let fakes = OF_INTERFACES.iter().filter(|(kind, _)| class_of(node, kind) == Some("fake"));
     let mut known: Vec<String> = own.iter().map(|step| format!("deploy.{step}")).collect();
     known.extend(OWN.iter().map(|step| format!("power.{step}")));
-    known.extend(fakes.flat_map(|(kind, steps)| steps.iter().map(move |step| format!("{kind}.{step}"))));
+    known.extend(
+        fakes.flat_map(|(kind, steps)| steps.iter().map(move |step| format!("{kind}.{step}"))),
+    );
     let problem = |step: &CleanStep| {
         let key = format!("{}.{}", step.interface, step.step);
         // Wrong arguments of our own steps are judged elsewhere.
@@ -165,9 +167,12 @@ mod tests {
             step("deploy", "hold"),
         ];
         assert_eq!(refused(&record, &good), [""; 0]);
-        let found = refused(&record, &[step("deploy", "erase_device"), step("power", "erase_devices")]);
+        let found =
+            refused(&record, &[step("deploy", "erase_device"), step("power", "erase_devices")]);
         assert_eq!(found.len(), 2, "{found:?}");
-        assert!(found[0].contains("has no clean step deploy.erase_device; it has deploy.erase_devices_metadata, "));
+        assert!(found[0].contains(
+            "has no clean step deploy.erase_device; it has deploy.erase_devices_metadata, "
+        ));
         assert!(found[0].ends_with("bios.apply_configuration, bios.factory_reset, firmware.update, raid.create_configuration, raid.delete_configuration"), "{found:?}");
         record.other.insert("raid_interface".into(), json!("no-raid"));
         assert_eq!(refused(&record, &good).len(), 1);

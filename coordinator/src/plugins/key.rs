@@ -123,7 +123,8 @@ mod tests {
         let path = directory.path().join("weak.pub");
         let mut neutral = [0; KEY_BYTES];
         neutral[0] = 1;
-        std::fs::write(&path, format!("{PLUGIN_PUBLIC_KEY} {}\n", STANDARD.encode(neutral))).unwrap();
+        std::fs::write(&path, format!("{PLUGIN_PUBLIC_KEY} {}\n", STANDARD.encode(neutral)))
+            .unwrap();
         let error = TrustedKeys::read(std::slice::from_ref(&path)).unwrap_err().to_string();
         assert!(error.contains("weak.pub holds a point of small order"), "{error}");
     }

@@ -149,7 +149,8 @@ mod tests {
         fs::create_dir(named("-1")).unwrap();
         fs::write(named("-1").join("held"), "").unwrap();
         // Another launcher's, which lives, and something that is none of ours.
-        let others = [format!("{NAME}1"), "user.slice".to_owned()].map(|name| root.path().join(name));
+        let others =
+            [format!("{NAME}1"), "user.slice".to_owned()].map(|name| root.path().join(name));
         others.iter().for_each(|path| fs::create_dir(path).unwrap());
         let first = Group::make(root.path(), true).unwrap();
         assert!(others.iter().all(|path| path.exists()));

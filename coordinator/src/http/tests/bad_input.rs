@@ -102,7 +102,13 @@ async fn wrong_fields_values_and_paths_are_named_and_change_nothing() {
             400,
             vec!["Invalid value for target: 5 is a number, it must be text"],
         ),
-        ("PUT", "/v1/nodes/n/states/power", json!({"target": true}), 400, vec!["target: true is a boolean"]),
+        (
+            "PUT",
+            "/v1/nodes/n/states/power",
+            json!({"target": true}),
+            400,
+            vec!["target: true is a boolean"],
+        ),
         (
             "PUT",
             "/v1/nodes/n/management/boot_device",
