@@ -184,6 +184,7 @@ async fn run(url: String, digest: String, bytes: u64, bits: u32) -> anyhow::Resu
         disk_format: None,
         readback: ReadbackMode::Full,
         hold: Hold::BootArea,
+        starters: Vec::new(),
     };
     let device: Arc<dyn BlockDevice> = disk.clone();
     let outcome = write(&request, device, Arc::new(Silent), &client.into()).await?;

@@ -7,6 +7,7 @@ mod bootable;
 mod carry_out;
 mod fetch;
 pub mod firmware;
+mod give_up;
 pub(crate) mod identifiers;
 pub mod image_info;
 pub mod image_step;
@@ -24,6 +25,7 @@ use url::Url;
 
 pub use bootable::{NotBootable, make_bootable};
 pub use carry_out::carry_out;
+pub use give_up::give_up;
 pub use problem::{PlanError, Problem};
 
 /// One action of a deploy, in the order in which they run.
@@ -81,6 +83,8 @@ pub struct Ground {
     pub uefi: bool,
     /// Whether the disk is an array, which firmware cannot read.
     pub on_array: bool,
+    /// Whether this machine can start from the members of its arrays.
+    pub members: Result<(), Problem>,
 }
 
 /// What will be done.
@@ -99,7 +103,7 @@ pub struct Plan {
 /// # Errors
 /// [`PlanError`] with every problem found.
 pub fn plan(order: &Deploy, ground: Ground, done: &[StepRecord]) -> Result<Plan, PlanError> {
-    let committed = committed(done);
+    let committed = committed(done, ground.on_array);
     let mut problems = Vec::new();
     let disk = ground.disk.map_err(|problem| problems.push(problem)).ok();
     let drive_bytes = ground.drive_bytes.map_err(|problem| problems.push(problem)).ok().flatten();
@@ -109,6 +113,7 @@ pub fn plan(order: &Deploy, ground: Ground, done: &[StepRecord]) -> Result<Plan,
         problems.extend(disk.as_ref().and_then(|disk| moved(disk, done)));
     } else {
         problems.extend(image_problems(order));
+        problems.extend(ground.members.err());
         problems.extend(disk.as_ref().and_then(|disk| no_room(disk, drive_bytes)));
         problems.extend(partition_problem(order, disk.as_ref(), drive_bytes, ground.uefi));
     }
@@ -154,11 +159,14 @@ fn refuse_early(order: &Deploy, drive: Result<(), Problem>) -> Result<(), PlanEr
     if problems.is_empty() { Ok(()) } else { Err(PlanError { problems }) }
 }
 
-/// Whether the last image begun was also committed.
-fn committed(done: &[StepRecord]) -> bool {
-    let image = done.iter().rposition(|step| step.step == Action::WriteImage.name());
-    let commit = done.iter().rposition(|step| step.step == Action::Commit.name() && step.ended);
-    commit.is_some() && commit > image
+/// Whether the last image begun was also committed; on an array, with what starts it on every member.
+fn committed(done: &[StepRecord], on_array: bool) -> bool {
+    let last = |action: Action, ended: bool| {
+        done.iter().rposition(|step| step.step == action.name() && (step.ended || !ended))
+    };
+    let (image, commit) = (last(Action::WriteImage, false), last(Action::Commit, true));
+    let mirrored = last(Action::MirrorBoot, true);
+    commit.is_some() && commit > image && (!on_array || mirrored > image && mirrored < commit)
 }
 
 fn image_problems(order: &Deploy) -> Vec<Problem> {
@@ -168,7 +176,7 @@ fn image_problems(order: &Deploy) -> Vec<Problem> {
     }
     for url in &order.image.urls {
         if let Err(why) = http(url) {
-            problems.push(Problem::ImageUrl { url: url.clone(), why });
+            problems.push(Problem::ImageUrl { url: crate::image::public_url(url), why });
         }
     }
     let checksum = &order.image.checksum;

@@ -231,12 +231,18 @@ impl<C: Crew> Heart<C> {
             );
         }
         if current.starts > MAX_STARTS {
-            self.journal.report(order.order_id, order.attempt, Event::Failed(died(&order)));
-            self.desk.news();
+            let failure = died(&order, current.starts - 1);
+            // What kills an agent that gives the order up must not keep the failure from being told.
+            if current.starts == MAX_STARTS + 1 {
+                self.running = Some(Running::fail(self.crew.clone(), &self.desk, &order, failure));
+            } else {
+                self.journal.report(order.order_id, order.attempt, Event::Failed(failure));
+                self.desk.news();
+            }
             return;
         }
         tracing::info!(order_id = %order.order_id, attempt = order.attempt, "phase: {}, order taken", kind(&order.work));
-        self.running = Some(Running::start(self.crew.clone(), &self.desk, order));
+        self.running = Some(Running::start(self.crew.clone(), &self.desk, &order));
     }
 
     /// Waits for the next reason to beat. With `listen` that is also news; a worker's end is always handled.
@@ -278,11 +284,11 @@ fn answered(current: &Current, order: &Order) -> bool {
         && (order.attempt < current.attempt || order.attempt == current.attempt && current.settled)
 }
 
-fn died(order: &Order) -> Failure {
+fn died(order: &Order, times: u32) -> Failure {
     let step = order.steps.iter().rev().find(|step| !step.ended);
     Failure {
         step: step.map(|step| step.step.clone()).unwrap_or_default(),
-        message: format!("the agent died {MAX_STARTS} times on this order"),
+        message: format!("the agent died {times} times on this order"),
         remedy:
             "read the machine's console for the reason and report it; the order can be given again"
                 .to_owned(),

@@ -12,6 +12,7 @@ mod http;
 mod inflate;
 mod run;
 mod source;
+mod starter;
 #[cfg(test)]
 mod tests;
 mod thread;
@@ -31,8 +32,10 @@ pub use error::ImageError;
 pub use http::{BadAuthorization, Http};
 pub use source::SourceError;
 pub(crate) use source::public_url;
+pub(crate) use starter::clear as clear_starters;
+pub use starter::{Starter, StillStarts};
 
-use crate::sys::disk::{BlockDevice, DiskError};
+use crate::sys::disk::BlockDevice;
 use tuning::Tuning;
 
 /// What is to be written and how it is recognised.
@@ -48,6 +51,8 @@ pub struct Request {
     pub readback: ReadbackMode,
     /// Who writes the boot area.
     pub hold: Hold,
+    /// What else starts the disk's old system: cleared directly after its table, before the first byte of the image is written.
+    pub starters: Vec<Starter>,
 }
 
 /// Who writes the image's first and last MiB, which hold its partition tables.
@@ -65,14 +70,6 @@ pub trait Watch: Send + Sync {
     fn progress(&self, phase: &'static str, bytes: u64, total: Option<u64>);
     /// Whether to stop.
     fn cancelled(&self) -> bool;
-    /// Takes away what starts the disk's old system and is not on the disk itself; called when the disk was cleared, before the
-    /// first byte of the image is written.
-    ///
-    /// # Errors
-    /// [`DiskError`], which ends the write.
-    fn clear_elsewhere(&self) -> Result<(), DiskError> {
-        Ok(())
-    }
 }
 
 /// A finished write.

@@ -157,6 +157,12 @@ impl Machine {
         self.raid.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The facts as they were collected last.
+    #[must_use]
+    pub fn facts(&self) -> Arc<Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Starts the arrays that the node has; none where it has none.
     ///
     /// # Errors
@@ -200,9 +206,24 @@ impl Crew for Machine {
         }
     }
 
+    async fn give_up(&self, order: &Order, failure: Failure) -> Failure {
+        let puts_an_image = match &order.work {
+            Work::Deploy(_) => true,
+            Work::Service(work) => work.steps.iter().any(|step| step.step == "write_image"),
+            Work::Inspect | Work::Clean(_) | Work::Rescue(_) | Work::Unknown => false,
+        };
+        if !puts_an_image {
+            return failure;
+        }
+        // An order that was not begun again left nothing to know of it.
+        if self.raid() == NodeRaid::default() {
+            self.set_raid(order.raid.as_deref().cloned().unwrap_or_default());
+        }
+        deploy::give_up(self, &order.steps, failure).await
+    }
+
     fn inventory(&self) -> serde_json::Value {
-        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        facts.document(&self.learning.so_far())
+        self.facts().document(&self.learning.so_far())
     }
 
     fn rests(&self) -> bool {
@@ -210,8 +231,7 @@ impl Crew for Machine {
     }
 
     async fn learn(&self, told: impl Fn() + Send) {
-        let facts = self.facts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        self.learning.run(&self.system, facts, told).await;
+        self.learning.run(&self.system, self.facts(), told).await;
     }
 }
 

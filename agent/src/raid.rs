@@ -11,7 +11,12 @@ use std::path::PathBuf;
 use ironwright_api::{Blame, Failure};
 use serde_json::Value;
 
-pub use assemble::{RaidError, assemble};
+pub use assemble::{RaidError, assemble, remains};
+
+use crate::sys::disk::{Access, BlockDevice, RealDisk, first_non_zero};
+
+/// Bytes at the start of an array that are looked at: all of it on one member, as mdadm's chunks have 512 KiB.
+const START_BYTES: usize = 64 << 10;
 
 /// The arrays of a node, running.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +47,36 @@ pub struct Member {
     pub disk: PathBuf,
 }
 
+/// What of a node's arrays is here, whether they run or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remains {
+    /// Members of the array that the operating system goes to.
+    pub root: Vec<Member>,
+    /// Members of the mirror of EFI system partitions.
+    pub esp: Vec<Member>,
+    /// Where the first bytes of the root array are: device node of a member, and offset on it, bytes.
+    pub starts: Vec<(PathBuf, u64)>,
+}
+
+impl Remains {
+    /// Whether the root array is as a deploy leaves it until its commit: with nothing where partition tables, boot code and file
+    /// systems begin. `None` where that cannot be read from any member.
+    #[must_use]
+    pub fn is_blank(&self) -> Option<bool> {
+        let mut answer = None;
+        for (device, offset) in &self.starts {
+            let mut start = vec![0; START_BYTES];
+            let disk = RealDisk::open(device, Access::Read);
+            match disk.and_then(|disk| disk.read_at(*offset, &mut start)) {
+                Ok(()) if first_non_zero(&start).is_some() => return Some(false),
+                Ok(()) => answer = Some(true),
+                Err(error) => tracing::warn!("{}", crate::report::chain(&error)),
+            }
+        }
+        answer
+    }
+}
+
 /// What a node's `raid_config` names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Named {
@@ -51,6 +86,12 @@ struct Named {
     root: usize,
     /// UUID of the mirror of EFI system partitions.
     esp: Option<String>,
+}
+
+/// Whether a `raid_config` names software arrays.
+#[must_use]
+pub fn has_arrays(config: &Value) -> bool {
+    !matches!(named(config), Ok(None))
 }
 
 /// The arrays of a `raid_config`; none where it has no software RAID. The root volume is the one that says so, else the first.
@@ -114,6 +155,18 @@ pub fn with_disks_named(
     Ok(config)
 }
 
+/// Gives each array of a configuration that a plugin built the serial numbers of its `members`' disks (`member_serials`, empty where
+/// there is none): device names change between boots.
+pub fn add_serials(config: &mut Value, serial: impl Fn(&str) -> Option<String>) {
+    let disks = config.get_mut("logical_disks").and_then(Value::as_array_mut);
+    for disk in disks.into_iter().flatten().filter_map(Value::as_object_mut) {
+        let Some(members) = disk.get("members").and_then(Value::as_array) else { continue };
+        let of = |member: &Value| member.as_str().and_then(&serial).unwrap_or_default();
+        let serials: Vec<String> = members.iter().map(of).collect();
+        disk.insert("member_serials".to_owned(), serde_json::json!(serials));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -137,6 +190,19 @@ mod tests {
         assert_eq!(named(&config).unwrap().unwrap().esp.as_deref(), Some("e"));
         let config = json!({"logical_disks": [{"controller": "software"}]});
         assert!(matches!(named(&config), Err(RaidError::NoUuid)));
+    }
+
+    #[test]
+    fn members_get_the_serial_numbers_of_their_disks() {
+        let serial = |member: &str| (member == "/dev/sda2").then(|| "ONE".to_owned());
+        let array = json!({"members": ["/dev/sda2", "/dev/sdb2", 5]});
+        let mut config = json!({"logical_disks": [array, {"size_gb": 5}, "x"]});
+        add_serials(&mut config, serial);
+        assert_eq!(config["logical_disks"][0]["member_serials"], json!(["ONE", "", ""]));
+        assert_eq!(config["logical_disks"][1], json!({"size_gb": 5}));
+        let mut none = json!({"deleted": []});
+        add_serials(&mut none, serial);
+        assert_eq!(none, json!({"deleted": []}));
     }
 
     #[test]

@@ -41,6 +41,11 @@ pub enum Effect {
         /// Their UUIDs.
         uuids: Vec<String>,
     },
+    /// What starts a system from the members of software arrays is taken away.
+    ClearMembers {
+        /// UUIDs of the arrays.
+        uuids: Vec<String>,
+    },
     /// Boot entries are removed from the firmware.
     RemoveBootEntries {
         /// The #### of their `Boot####`.

@@ -77,6 +77,7 @@ async fn write_by(
         disk_format: Some("qcow2".into()),
         readback: ReadbackMode::Full,
         hold: Hold::Nothing,
+        starters: Vec::new(),
     };
     let target = Arc::clone(&disk);
     match write(&request, target, Arc::new(Silent), http).await {

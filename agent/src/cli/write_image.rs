@@ -187,6 +187,7 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         disk_format: args.disk_format,
         readback: args.readback,
         hold: if args.bootable { Hold::BootArea } else { Hold::Nothing },
+        starters: Vec::new(),
     };
     let disk: Arc<dyn BlockDevice> = Arc::new(disk);
     let outcome = runtime()?.block_on(until_stopped(&request, disk.clone(), &http));

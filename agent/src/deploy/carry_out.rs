@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 use super::fetch;
 use super::perform::Performer;
 use super::run::run;
-use super::{Action, Ground, Plan, Problem, committed, plan, refuse_early};
+use super::{Action, Ground, Plan, Problem, committed, members, plan, refuse_early};
 use crate::configdrive::{self, ConfigDrive, Form};
 use crate::heartbeat::OrderDesk;
-use crate::order::Machine;
+use crate::order::{Machine, blocking};
+use crate::raid;
 use crate::report::chain;
 use crate::steps::{self, Choice, Job, Phase, before_image, run as work};
 
@@ -35,7 +36,7 @@ pub async fn carry_out(
     let jobs = extra(&ground, order).await?;
     let (before, after): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(before_image);
     // The root disk may be made by these steps: only what does not hang on it can be refused before them.
-    if !committed(done) {
+    if !committed(done, raid::has_arrays(&machine.raid().config)) {
         refuse_early(order, prepare(machine.http(), order, USUAL_SECTOR).await.map(drop))?;
         ground.perform(&before).await?;
     }
@@ -97,7 +98,13 @@ pub(super) async fn ready(
         }
         Err(problem) => (None, Err(problem)),
     };
-    let ground = Ground { disk, drive_bytes, uefi: facts.uefi, on_array: arrays.is_some() };
+    let (uefi, checked) = (facts.uefi, arrays.clone());
+    let members = blocking(move || {
+        let fits = checked.map_or(Ok(()), |arrays| members::fits_machine(&arrays, uefi));
+        Ok(fits.map_err(|error| Problem::Members { why: chain(&error) }))
+    });
+    let members = members.await?;
+    let ground = Ground { disk, drive_bytes, uefi, on_array: arrays.is_some(), members };
     let plan = plan(order, ground, done)?;
     let steps: Vec<&str> = plan.actions.iter().map(|action| action.name()).collect();
     tracing::info!("deploy to {}: {}", plan.disk.path.display(), steps.join(", "));

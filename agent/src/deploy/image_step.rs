@@ -1,12 +1,12 @@
 //! The step `write_image`, as Ironic names it in deploys and services: the actions of our own deploy, its proof and its order.
 
-use ironwright_api::{Blame, EraseSettings, Evidence, Failure};
+use ironwright_api::{Blame, EraseSettings, Evidence, Failure, StepRecord};
 use serde_json::Value;
 
 use super::carry_out::ready;
 use super::perform::Performer;
 use super::run::{Perform as _, taken_back};
-use super::{Action, image_info};
+use super::{Action, give_up, image_info};
 use crate::heartbeat::OrderDesk;
 use crate::order::{LastImage, Machine};
 
@@ -26,7 +26,7 @@ pub fn sentences(args: &Value) -> Result<Vec<String>, Failure> {
 /// Does it. The proof is the image's; the partition table was committed and, on a UEFI machine, the firmware told.
 ///
 /// # Errors
-/// The [`Failure`] to report.
+/// The [`Failure`] to report; what the members of an array had got to start from is gone again.
 pub async fn perform(
     machine: &Machine,
     args: &Value,
@@ -34,15 +34,26 @@ pub async fn perform(
     root_device: &Value,
     desk: &OrderDesk,
 ) -> Result<Evidence, Failure> {
+    let mut done = Vec::new();
+    match put(machine, args, (settings, root_device), desk, &mut done).await {
+        Ok(evidence) => Ok(evidence),
+        Err(failure) => Err(give_up(machine, &done, failure).await),
+    }
+}
+
+/// The same; `done` gets a record of each action.
+async fn put(
+    machine: &Machine,
+    args: &Value,
+    (settings, root_device): (&EraseSettings, &Value),
+    desk: &OrderDesk,
+    done: &mut Vec<StepRecord>,
+) -> Result<Evidence, Failure> {
     let mut deploy = image_info::deploy(args).map_err(|problems| refused(&problems))?;
     deploy.root_device.clone_from(root_device);
     deploy.erase.clone_from(settings);
     let (plan, mut performer) = ready(machine, &deploy, &[], desk).await?;
-    let performed = all(&plan.actions, desk, &mut performer).await;
-    if performed.is_err() {
-        performer.give_up().await;
-    }
-    let written = performed?;
+    let written = all(&plan.actions, desk, &mut performer, done).await?;
     let is_partition_image = deploy.image.partition.is_some();
     machine.remember(LastImage { disk: plan.disk, is_partition_image });
     written.ok_or_else(|| Failure {
@@ -58,13 +69,24 @@ async fn all(
     actions: &[Action],
     desk: &OrderDesk,
     performer: &mut Performer,
+    done: &mut Vec<StepRecord>,
 ) -> Result<Option<Evidence>, Failure> {
     let mut written = None;
     for (number, action) in actions.iter().enumerate() {
         let left = actions.get(number..).unwrap_or_default();
         desk.check().map_err(|cancelled| taken_back(left, cancelled))?;
+        let step = action.name();
+        let record = |ended| StepRecord {
+            step: step.to_owned(),
+            attempt: 1,
+            ended,
+            evidence: None,
+            reboot: None,
+        };
+        done.push(record(false));
         let proof = performer.perform(*action).await?;
-        tracing::info!("write_image: {} done", action.name());
+        done.push(record(true));
+        tracing::info!("write_image: {step} done");
         if let Some(Evidence::Written(_)) = proof {
             written = proof;
         }

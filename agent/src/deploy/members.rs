@@ -6,9 +6,9 @@
 //! of every member. All of it is read back from each member as the firmware reads it; any one of them can be gone at a boot.
 //!
 //! It happens before the commit, so what the image's first and last MiB hold comes from the layout, and is taken away again
-//! ([`mod@clear`]) where the deploy fails after it.
+//! ([`super::give_up()`]) where the deploy fails after it.
 
-mod clear;
+mod starters;
 
 use std::path::Path;
 
@@ -23,7 +23,7 @@ use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, DiskError, RealDisk};
 use crate::sys::{Effect, System, partitions};
 
-pub(super) use clear::clear;
+pub(super) use starters::starters;
 
 /// Bytes copied at a time.
 const PIECE: u64 = 1 << 20;
@@ -63,6 +63,23 @@ impl MirrorError {
         };
         Failure { step: String::new(), message: chain(self), remedy: remedy.to_owned(), blame }
     }
+}
+
+/// Looks whether a system can be started from the members on this machine, whatever the image; before anything is changed.
+pub(super) fn fits_machine(arrays: &Arrays, uefi: bool) -> Result<(), MirrorError> {
+    if uefi {
+        return esp_array(arrays).map(drop);
+    }
+    for disk in disks(arrays) {
+        let disk = open(disk, Access::Read)?;
+        if !table(&disk)?.entries.iter().any(|entry| entry.bios) {
+            return Err(MirrorError::unfit(format!(
+                "the machine boots by BIOS, and {}, a member of its arrays, has no BIOS boot partition",
+                disk.path().display()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Looks whether an image with this table can be started from the members; before anything is committed.
@@ -308,9 +325,12 @@ fn same(disk: &dyn BlockDevice, range: Range, expected: &str) -> Result<(), Mirr
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::layout::MIB;
     use crate::layout::testing::{BIOS, ESP, FakeDisk, LINUX, TestImage};
+    use crate::raid::{Array, Member};
     use crate::sys::partitions;
 
     /// A disk with an image of a BIOS boot partition, an ESP and a root.
@@ -383,6 +403,32 @@ mod tests {
         let error = move_esp(&root, &layout, &target, &[&target, &stale]).unwrap_err();
         assert!(matches!(error, MirrorError::Differs { .. }), "{error}");
         assert!(root.contents()[2 << 20] != 0, "the original is kept until all members have it");
+    }
+
+    #[test]
+    fn a_machine_that_cannot_start_from_its_arrays_is_told_before_anything_is_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, disk: &FakeDisk| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, disk.contents()).unwrap();
+            path
+        };
+        // Built under UEFI: its members have an EFI system partition, and no place for a BIOS loader.
+        let parts = [(ESP, 2048, 4095, "esp"), (LINUX, 4096, 8191, "raid")];
+        let uefi = FakeDisk::new(16 * MIB, 512);
+        uefi.write_at(0, &TestImage::gpt(512, 16 * MIB, &parts).bytes).unwrap();
+        let arrays = |disk: PathBuf, esp: bool| {
+            let members = vec![Member { node: disk.join("2"), disk }];
+            let root = Array { uuid: String::new(), device: "/dev/md0".into(), members };
+            Arrays { esp: esp.then(|| root.clone()), root }
+        };
+        let (bios, uefi) = (file("bios", &member(7)), file("uefi", &uefi));
+        fits_machine(&arrays(bios.clone(), false), false).unwrap();
+        fits_machine(&arrays(uefi.clone(), true), true).unwrap();
+        let words = fits_machine(&arrays(bios, false), true).unwrap_err().to_string();
+        assert!(words.contains("built without EFI system partitions"), "{words}");
+        let words = fits_machine(&arrays(uefi, true), false).unwrap_err().to_string();
+        assert!(words.contains("uefi, a member of its arrays, has no BIOS boot"), "{words}");
     }
 
     #[test]

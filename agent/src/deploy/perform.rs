@@ -15,12 +15,12 @@ use super::{Action, RootDisk, bootable, members, partition};
 use crate::boot::{self, Outcome, Plan};
 use crate::configdrive::{self, ConfigDrive};
 use crate::heartbeat::OrderDesk;
-use crate::image::{self, Hold, Http, ImageError, Watch};
+use crate::image::{self, Hold, Http, ImageError, Starter, StillStarts, Watch};
 use crate::layout::{self, CommitError, Layout};
 use crate::order::{Machine, blocking};
 use crate::raid::Arrays;
 use crate::report::chain;
-use crate::sys::disk::{Access, BlockDevice, DiskError, RealDisk, Slice};
+use crate::sys::disk::{Access, BlockDevice, RealDisk, Slice};
 use crate::sys::{Effect, System, partitions};
 
 /// Performs the actions of one deploy.
@@ -41,8 +41,6 @@ pub(super) struct Performer {
     others: Vec<PathBuf>,
     /// The commit's proof, from this run or from an earlier attempt.
     committed: Option<Committed>,
-    /// Whether the members of the array may start what is not committed.
-    ahead: bool,
     /// The arrays, where the root disk is one.
     arrays: Option<Arc<Arrays>>,
     uefi: bool,
@@ -71,6 +69,7 @@ impl Performer {
                 Some(_) => Hold::Nothing,
                 None => Hold::BootArea,
             },
+            starters: Vec::new(),
         };
         Ok(Self {
             partition: order.image.partition,
@@ -90,7 +89,6 @@ impl Performer {
                     None
                 }
             }),
-            ahead: false,
             arrays: None,
             uefi: false,
         })
@@ -119,10 +117,12 @@ impl Performer {
     async fn write_image(&mut self) -> Result<Option<Evidence>, Failure> {
         let disk = self.disk()?;
         let drive_bytes = self.drive.as_ref().map(|drive| drive.bytes.len() as u64);
+        let starters = self.starters().await?;
         let (mut written, layout) = match self.partition {
-            Some(image) => self.partition_image(&disk, &image, drive_bytes).await?,
+            Some(image) => self.partition_image(&disk, starters, &image, drive_bytes).await?,
             None => {
-                let outcome = self.image_to(disk.clone()).await?;
+                let request = image::Request { starters, ..self.request.clone() };
+                let outcome = self.image_to(disk.clone(), &request).await?;
                 let layout =
                     bootable::plan(disk.as_ref(), &outcome.held, &outcome.written, drive_bytes)?;
                 (outcome.written, layout)
@@ -150,10 +150,23 @@ impl Performer {
         Ok(Some(Evidence::Written(Box::new(written))))
     }
 
-    async fn image_to(&self, target: Arc<dyn BlockDevice>) -> Result<image::Outcome, Failure> {
-        let (desk, arrays) = (self.desk.clone(), self.arrays.clone());
-        let watch = Arc::new(Follow { desk, arrays, phase: Mutex::new("") });
-        image::write(&self.request, target, watch, &self.http)
+    /// What starts the disk's old system beside the disk.
+    async fn starters(&self) -> Result<Vec<Starter>, Failure> {
+        let Some(arrays) = self.arrays.clone() else { return Ok(Vec::new()) };
+        let esp = move |arrays: &Arrays| arrays.esp.as_ref().map(|esp| esp.members.clone());
+        blocking(move || {
+            Ok(members::starters(&arrays.root.members, &esp(&arrays).unwrap_or_default()))
+        })
+        .await
+    }
+
+    async fn image_to(
+        &self,
+        target: Arc<dyn BlockDevice>,
+        request: &image::Request,
+    ) -> Result<image::Outcome, Failure> {
+        let watch = Arc::new(Follow { desk: self.desk.clone(), phase: Mutex::new("") });
+        image::write(request, target, watch, &self.http)
             .await
             .map_err(|error| image_failure(&error))
     }
@@ -162,6 +175,7 @@ impl Performer {
     async fn partition_image(
         &self,
         disk: &Arc<dyn BlockDevice>,
+        starters: Vec<Starter>,
         image: &PartitionImage,
         drive_bytes: Option<u64>,
     ) -> Result<(Written, Layout), Failure> {
@@ -170,9 +184,13 @@ impl Performer {
         // Before anything of the disk is taken away: the image is there, and is one.
         image::probe(&self.request, &self.http).await.map_err(|error| image_failure(&error))?;
         let clearing = disk.clone();
-        blocking(move || partition::clear(clearing.as_ref())).await?;
+        blocking(move || {
+            partition::clear(clearing.as_ref())?;
+            image::clear_starters(&starters).map(drop).map_err(|error| still_starts(&error))
+        })
+        .await?;
         let root = Arc::new(Slice::new(disk.clone(), scheme.root));
-        let outcome = self.image_to(root).await.map_err(partition::cleared)?;
+        let outcome = self.image_to(root, &self.request).await.map_err(partition::cleared)?;
         let disk = disk.clone();
         let layout =
             blocking(move || partition::fill(&disk, &scheme).map(|()| scheme.layout)).await?;
@@ -197,7 +215,6 @@ impl Performer {
     async fn mirror_boot(&mut self) -> Result<Option<Evidence>, Failure> {
         let (disk, layout, uefi) = (self.disk()?, self.layout()?, self.uefi);
         let arrays = self.arrays.clone().ok_or_else(out_of_order)?;
-        self.ahead = true;
         let (proof, left) = blocking(move || {
             members::mirror(&arrays, &layout, disk.as_ref(), uefi)
                 .map_err(|error| unbootable(error.failure()))
@@ -214,7 +231,6 @@ impl Performer {
         })
         .await?;
         self.committed = Some(committed.clone());
-        self.ahead = false;
         Ok(Some(Evidence::Committed(committed)))
     }
 
@@ -262,17 +278,6 @@ impl Perform for Performer {
             Action::MirrorBoot => self.mirror_boot().await,
             Action::Commit => self.commit().await,
             Action::BootEntry => self.boot_entry().await,
-        }
-    }
-
-    async fn give_up(&mut self) {
-        let Some(arrays) = self.arrays.clone().filter(|_| std::mem::take(&mut self.ahead)) else {
-            return;
-        };
-        let clear = move || members::clear(&arrays).map_err(|error| disk_failure(&error));
-        // What is reported is the failure that led here.
-        if let Err(failure) = blocking(clear).await {
-            tracing::warn!("a member of the array may start something: {}", failure.message);
         }
     }
 }
@@ -350,6 +355,15 @@ pub(super) fn commit_failure(error: &CommitError) -> Failure {
     }
 }
 
+fn still_starts(error: &StillStarts) -> Failure {
+    unbootable(Failure {
+        step: String::new(),
+        message: chain(error),
+        remedy: StillStarts::REMEDY.to_owned(),
+        blame: Blame::Hardware,
+    })
+}
+
 /// A failure before the commit.
 fn unbootable(failure: Failure) -> Failure {
     Failure { message: format!("{}; {UNBOOTABLE}", failure.message), ..failure }
@@ -365,11 +379,10 @@ fn out_of_order() -> Failure {
     }
 }
 
-/// Carries the progress of an image to the heartbeat and a cancellation to the image, and knows what else its disk starts from.
+/// Carries the progress of an image to the heartbeat and a cancellation to the image.
 #[derive(Debug)]
 struct Follow {
     desk: OrderDesk,
-    arrays: Option<Arc<Arrays>>,
     phase: Mutex<&'static str>,
 }
 
@@ -385,10 +398,6 @@ impl Watch for Follow {
 
     fn cancelled(&self) -> bool {
         self.desk.is_cancelled()
-    }
-
-    fn clear_elsewhere(&self) -> Result<(), DiskError> {
-        self.arrays.as_deref().map_or(Ok(()), members::clear)
     }
 }
 

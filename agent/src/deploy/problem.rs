@@ -33,7 +33,7 @@ pub enum Problem {
     /// An image's URL cannot be used.
     #[error("the image URL {url:?} is not an http(s) URL ({why})")]
     ImageUrl {
-        /// As ordered.
+        /// As ordered, without credentials.
         url: String,
         /// Why.
         why: String,
@@ -57,6 +57,12 @@ pub enum Problem {
         drive_bytes: u64,
         /// Capacity.
         disk_bytes: u64,
+    },
+    /// The arrays were built for another machine or firmware.
+    #[error("the machine would not start from its arrays: {why}")]
+    Members {
+        /// Why.
+        why: String,
     },
     /// A partition image on a machine that starts by BIOS.
     #[error(
@@ -85,7 +91,7 @@ impl Problem {
     fn blame(&self) -> Blame {
         match self {
             Self::ConfigDriveFetch { .. } => Blame::Environment,
-            Self::RootDisk { .. } | Self::Moved { .. } => Blame::Hardware,
+            Self::RootDisk { .. } | Self::Moved { .. } | Self::Members { .. } => Blame::Hardware,
             Self::ConfigDrive { .. }
             | Self::NoImageUrl
             | Self::ImageUrl { .. }
@@ -106,6 +112,9 @@ impl Problem {
             Self::NoImageUrl | Self::ImageUrl { .. } => "give an http(s) image_source",
             Self::Checksum { .. } => "give the image's sha256 or sha512",
             Self::NoRoom { .. } => "choose a larger disk",
+            Self::Members { .. } => {
+                "build the arrays again with raid.create_configuration, while the machine boots as it will with its system"
+            }
             Self::PartitionBios => "deploy a whole-disk image, or let the machine boot by UEFI",
             Self::Partitions { .. } => "choose a smaller root_gb or swap_mb, or a larger disk",
             Self::Moved { .. } => {

@@ -15,11 +15,6 @@ pub trait Perform: Send {
         &mut self,
         action: Action,
     ) -> impl Future<Output = Result<Option<Evidence>, Failure>> + Send;
-
-    /// Takes away what actions left that would start something: the plan is not gone on with.
-    fn give_up(&mut self) -> impl Future<Output = ()> + Send {
-        async {}
-    }
 }
 
 /// Performs `actions` in order. Each begins only after the coordinator stored its start and has not cancelled the order.
@@ -27,18 +22,6 @@ pub trait Perform: Send {
 /// # Errors
 /// The first failure; later actions are not begun.
 pub async fn run(
-    actions: &[Action],
-    desk: &OrderDesk,
-    performer: &mut impl Perform,
-) -> Result<(), Failure> {
-    let ended = all(actions, desk, performer).await;
-    if ended.is_err() {
-        performer.give_up().await;
-    }
-    ended
-}
-
-async fn all(
     actions: &[Action],
     desk: &OrderDesk,
     performer: &mut impl Perform,

@@ -32,7 +32,8 @@ fn disk(serial: &str) -> RootDisk {
 }
 
 fn ground(drive_bytes: Option<u64>, uefi: bool) -> Ground {
-    Ground { disk: Ok(disk("A")), drive_bytes: Ok(drive_bytes), uefi, on_array: false }
+    let members = Ok(());
+    Ground { disk: Ok(disk("A")), drive_bytes: Ok(drive_bytes), uefi, on_array: false, members }
 }
 
 fn step(action: Action, ended: bool, evidence: Option<Evidence>) -> StepRecord {
@@ -98,9 +99,16 @@ fn on_an_array_what_starts_the_system_goes_to_the_members_and_the_commit_is_stil
     let mirrored = [step(WriteImage, true, Some(written("A"))), step(MirrorBoot, true, None)];
     let committed = [&mirrored[..], &[step(Commit, true, None)]].concat();
     let all = &[WriteImage, WriteConfigDrive, MirrorBoot, Commit, BootEntry][..];
+    // An agent that knew no arrays committed to one: no member would start it. So would none where the image was begun again.
+    let never = [mirrored[0].clone(), committed[2].clone()];
+    let begun = [mirrored[0].clone(), step(MirrorBoot, false, None), committed[2].clone()];
+    let earlier = [mirrored[1].clone(), mirrored[0].clone(), committed[2].clone()];
     for (uefi, done, expected) in [
         (true, &[][..], all),
         (true, &mirrored[..], all),
+        (true, &never[..], all),
+        (true, &begun[..], all),
+        (true, &earlier[..], all),
         (true, &committed[..], &[BootEntry]),
         (false, &committed[..], &[]),
     ] {
@@ -112,20 +120,27 @@ fn on_an_array_what_starts_the_system_goes_to_the_members_and_the_commit_is_stil
 #[test]
 fn every_problem_is_named_at_once_and_the_order_is_blamed_first() {
     let mut order = deploy();
-    order.image.urls = vec!["ftp://h/i".to_owned(), "http://fine".to_owned()];
+    order.image.urls = vec!["ftp://h/i?sig=s3cret".to_owned(), "http://fine".to_owned()];
     order.image.checksum.value = "abc".to_owned();
     let ground = Ground {
         disk: Err(Problem::RootDisk { why: "2 disks match".to_owned() }),
         drive_bytes: Err(Problem::ConfigDrive { why: "unknown key \"x\"".to_owned() }),
         uefi: true,
-        on_array: false,
+        on_array: true,
+        members: Err(Problem::Members { why: "no EFI system partitions".to_owned() }),
     };
     let failure = Failure::from(plan(&order, ground, &[]).unwrap_err());
-    for part in
-        ["nothing was changed", "2 disks match", "unknown key", "scheme is ftp", "3 characters"]
-    {
+    for part in [
+        "nothing was changed",
+        "2 disks match",
+        "unknown key",
+        "scheme is ftp",
+        "3 characters",
+        "would not start from its arrays: no EFI",
+    ] {
         assert!(failure.message.contains(part), "{part}: {}", failure.message);
     }
+    assert!(!failure.message.contains("s3cret"), "{}", failure.message);
     assert_eq!((failure.blame, failure.step.as_str()), (Blame::Order, ""));
 }
 

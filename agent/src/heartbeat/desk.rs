@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use ironwright_api::{
     DiskProgress, Event, Evidence, PlannedStep, PluginProgress, Progress, SignedCertificate,
+    StepRecord,
 };
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::journal::Journal;
+use crate::journal::{Current, Journal};
 use crate::report::{LogTail, Meter, peak_memory_bytes};
 
 /// The desk of one agent process.
@@ -226,6 +227,15 @@ impl OrderDesk {
     /// Notes what a plugin says of the present step.
     pub fn plugin_progress(&self, progress: PluginProgress) {
         self.desk.picture().plugin = Some(Box::new(progress));
+    }
+
+    /// The steps of this order begun or ended in this boot.
+    pub(super) fn steps(&self) -> Vec<StepRecord> {
+        let current = self.desk.journal.current();
+        let own = |current: &Current| {
+            (current.order_id, current.attempt) == (self.order_id, self.attempt)
+        };
+        current.filter(own).map(|current| current.steps).unwrap_or_default()
     }
 
     /// The order's identifier.

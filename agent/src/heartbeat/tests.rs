@@ -22,6 +22,10 @@ struct Scripted {
     endless: bool,
     starts: AtomicU32,
     seen: Mutex<HashMap<(Uuid, u32), Vec<String>>>,
+    /// Steps, begun or ended, of orders that were given up.
+    given_up: Mutex<Vec<Vec<String>>>,
+    /// Whoever gives up never comes back.
+    hangs: bool,
     ended: Mutex<Option<oneshot::Sender<()>>>,
 }
 
@@ -43,6 +47,15 @@ impl Crew for Scripted {
         }
         self.ended.lock().unwrap().take().map(|told| told.send(()));
         Ok(())
+    }
+
+    async fn give_up(&self, order: &Order, failure: Failure) -> Failure {
+        let steps = order.steps.iter().map(|step| step.step.clone()).collect();
+        self.given_up.lock().unwrap().push(steps);
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        Failure { message: format!("{}; given up", failure.message), ..failure }
     }
 
     fn inventory(&self) -> serde_json::Value {
@@ -183,7 +196,8 @@ async fn a_panic_becomes_a_failure_and_the_heart_goes_on() {
     assert!(failure.message.contains("the disk melted"), "{failure:?}");
     assert_eq!(failure.blame, Blame::Internal);
     server.until_beats(3).await;
-    agent.stop().await;
+    let crew = agent.stop().await;
+    assert_eq!(*crew.given_up.lock().unwrap(), [["write_image"]]);
 }
 
 #[tokio::test]
@@ -195,8 +209,11 @@ async fn a_cancelled_order_fails_with_that_word() {
     server.until(|words| words.progress_bytes == 5).await;
     server.change(|words| words.cancel = Some(order(1).order_id));
     let words = server.until(Words::failed).await;
-    assert!(words.failure().unwrap().message.contains("cancelled"));
-    agent.stop().await;
+    let failure = words.failure().unwrap();
+    assert!(failure.message.contains("cancelled"), "{failure:?}");
+    assert!(failure.message.ends_with("; given up"), "{failure:?}");
+    let crew = agent.stop().await;
+    assert_eq!(*crew.given_up.lock().unwrap(), [["write_image"]]);
 }
 
 #[tokio::test]
@@ -267,8 +284,33 @@ async fn an_order_that_kills_the_agent_again_and_again_is_failed() {
     let last = Agent::start(&server, dir.path(), steps(&["write_image"]));
     let failure = server.until(Words::failed).await.failure().unwrap();
     assert!(failure.message.contains("died 3 times"), "{failure:?}");
+    assert!(failure.message.ends_with("; given up"), "{failure:?}");
     assert_eq!(failure.step, "write_image");
-    assert_eq!(last.stop().await.starts.load(Ordering::SeqCst), 0);
+    let crew = last.stop().await;
+    assert_eq!(crew.starts.load(Ordering::SeqCst), 0);
+    assert_eq!(crew.given_up.lock().unwrap()[0][0], "write_image");
+}
+
+#[tokio::test]
+async fn an_agent_that_dies_giving_an_order_up_tells_the_failure_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path(), None).unwrap();
+    for _ in 0..MAX_STARTS {
+        journal.begin(order(1).order_id, 1);
+    }
+    drop(journal);
+    let server = Server::start(Some(order(1))).await;
+    let agent = Agent::start(&server, dir.path(), Scripted { hangs: true, ..steps(&[]) });
+    let crew = agent.crew.clone();
+    while crew.given_up.lock().unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(!server.words().failed());
+    agent.kill().await;
+    let last = Agent::start(&server, dir.path(), steps(&[]));
+    let failure = server.until(Words::failed).await.failure().unwrap();
+    assert!(failure.message.contains("died 4 times"), "{failure:?}");
+    assert!(last.stop().await.given_up.lock().unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -23,6 +23,12 @@ pub trait Crew: Send + Sync + 'static {
         desk: OrderDesk,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// Sees to it that a machine whose `order` has failed starts nothing unfinished, and adds to the failure what could not be done.
+    /// `order.steps` has what this process did, too. It may not have carried the order out at all.
+    fn give_up(&self, _order: &Order, failure: Failure) -> impl Future<Output = Failure> + Send {
+        std::future::ready(failure)
+    }
+
     /// The inventory as sent.
     fn inventory(&self) -> serde_json::Value;
 
@@ -60,14 +66,33 @@ pub(super) struct Ended {
 }
 
 impl Running {
-    pub(super) fn start<C: Crew>(crew: Arc<C>, desk: &Arc<Desk>, order: Order) -> Self {
+    pub(super) fn start<C: Crew>(crew: Arc<C>, desk: &Arc<Desk>, order: &Order) -> Self {
         let desk = desk.for_order(order.order_id, order.attempt);
-        let (order_id, attempt) = (order.order_id, order.attempt);
-        let worker_desk = desk.clone();
-        let task = tokio::spawn(async move { crew.carry_out(order, worker_desk).await });
+        let work = carried_out(crew, order.clone(), desk.clone());
+        Self::of(order, desk, work)
+    }
+
+    /// An order that is not begun again, for this `failure`.
+    pub(super) fn fail<C: Crew>(
+        crew: Arc<C>,
+        desk: &Arc<Desk>,
+        order: &Order,
+        failure: Failure,
+    ) -> Self {
+        let desk = desk.for_order(order.order_id, order.attempt);
+        let work = gave_up(crew, order.clone(), desk.clone(), failure);
+        Self::of(order, desk, async move { Err(work.await) })
+    }
+
+    fn of(
+        order: &Order,
+        desk: OrderDesk,
+        work: impl Future<Output = Result<(), Failure>> + Send + 'static,
+    ) -> Self {
+        let task = tokio::spawn(work);
         Self {
-            order_id,
-            attempt,
+            order_id: order.order_id,
+            attempt: order.attempt,
             superseded: false,
             cancel: desk.canceller(),
             desk,
@@ -113,6 +138,27 @@ impl Running {
             tracing::error!("the worker ended badly while stopping: {error}");
         }
     }
+}
+
+/// Carries an order out; where that fails, however it does, nothing unfinished is left to start.
+async fn carried_out<C: Crew>(crew: Arc<C>, order: Order, desk: OrderDesk) -> Result<(), Failure> {
+    let (worker, given, seen) = (crew.clone(), order.clone(), desk.clone());
+    let task = tokio::spawn(async move { worker.carry_out(given, seen).await });
+    let ended = AbortOnDropHandle::new(task).await;
+    match ended.unwrap_or_else(|error| Err(broken(desk.step(), error))) {
+        Ok(()) => Ok(()),
+        Err(failure) => Err(gave_up(crew, order, desk, failure).await),
+    }
+}
+
+async fn gave_up<C: Crew>(
+    crew: Arc<C>,
+    mut order: Order,
+    desk: OrderDesk,
+    failure: Failure,
+) -> Failure {
+    order.steps.extend(desk.steps());
+    crew.give_up(&order, failure).await
 }
 
 /// A panic, as the failure it is.

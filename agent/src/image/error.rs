@@ -5,6 +5,7 @@ use ironwright_qcow2::FormatError;
 
 use super::digest::DigestError;
 use super::source::SourceError;
+use super::starter::StillStarts;
 use crate::sys::disk::DiskError;
 
 /// Why an image did not reach the disk.
@@ -137,6 +138,9 @@ pub enum ImageError {
         /// Length of the chunk.
         bytes: u64,
     },
+    /// What else starts the disk's old system could not be taken away.
+    #[error(transparent)]
+    StillStarts(#[from] StillStarts),
     /// Somebody asked to stop.
     #[error("stopped on request")]
     Cancelled,
@@ -192,7 +196,7 @@ impl ImageError {
             }
             Self::Digest(error) => error.blame(),
             Self::Source(error) => error.blame(),
-            Self::Disk(_) | Self::ReadBack { .. } => Blame::Hardware,
+            Self::Disk(_) | Self::ReadBack { .. } | Self::StillStarts(_) => Blame::Hardware,
             Self::Thread { .. } => Blame::Internal,
             Self::Wiped { source, .. } | Self::Unclean { source, .. } => source.blame(),
         }
@@ -262,6 +266,7 @@ impl ImageError {
             Self::Disk(_) | Self::ReadBack { .. } => {
                 "check the disk, its cable and controller, and replace what is broken".into()
             }
+            Self::StillStarts(_) => StillStarts::REMEDY.into(),
             Self::Cancelled => "send the order again when the image is wanted".into(),
             Self::Thread { .. } => "report this with the agent's log".into(),
             Self::Wiped { source, .. } | Self::Unclean { source, .. } => source.remedy(),

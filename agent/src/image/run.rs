@@ -15,6 +15,7 @@ use super::digest;
 use super::error::ImageError;
 use super::http::Http;
 use super::source::Source;
+use super::starter;
 use super::thread::{Fate, Worker};
 use super::tuning::Tuning;
 use super::unpack::{self, Unpacked};
@@ -335,10 +336,11 @@ impl Run<'_> {
         self.check_stop()?;
         self.state.virtual_bytes.store(target.sums.virtual_bytes(), Ordering::Relaxed);
         self.state.stage.store(CLEARING, Ordering::Relaxed);
-        let (clearing, watch) = (Arc::clone(target), Arc::clone(self.watch));
+        let (clearing, starters) = (Arc::clone(target), self.request.starters.clone());
         let clear = move || {
             clearing.boot_area.clear(&*clearing.disk)?;
-            Ok(watch.clear_elsewhere()?)
+            starter::clear(&starters)?;
+            Ok(())
         };
         blocking("image-clear", clear).await?;
         self.state.stage.store(CLEARED, Ordering::Relaxed);

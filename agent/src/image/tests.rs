@@ -94,6 +94,7 @@ fn request(server: &Server, sha256: &str) -> Request {
         disk_format: None,
         readback: ReadbackMode::Full,
         hold: Hold::Nothing,
+        starters: Vec::new(),
     }
 }
 

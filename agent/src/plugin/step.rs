@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ironwright_api::{
     Blame, EraseSettings, Evidence, Failure, NodeRaid, PluginOutcome, PluginProgress, PluginResult,
-    StepRecord,
+    StepRecord, is_on_disk,
 };
 use ironwright_plugin::{Failed, Manifest, Outcome, Progress, Safety, Verdict, Who};
 use serde_json::Value;
@@ -122,7 +122,8 @@ pub async fn perform(
         }
         Outcome::Failed(_) => return Err(failed(step, verdict)),
     };
-    note_arrays(machine, step, &verdict.data);
+    let mut data = verdict.data;
+    note_arrays(machine, step, &mut data);
     let Loaded { sha256, key_id, .. } = &*step.plugin;
     let manifest = step.plugin.manifest();
     Ok(Evidence::Plugin(Box::new(PluginResult {
@@ -132,7 +133,7 @@ pub async fn perform(
         key_id: key_id.clone(),
         outcome,
         message: verdict.message,
-        data: verdict.data,
+        data,
         warnings: unlimited.into_iter().collect(),
     })))
 }
@@ -198,11 +199,17 @@ fn with_arrays(
     Ok(step)
 }
 
-/// Keeps what a step of interface `raid` built, for a deploy of the same order.
-fn note_arrays(machine: &Machine, step: &PluginStep, data: &Value) {
+/// Keeps what a step of interface `raid` built, for a deploy of the same order, and names the disks in it so that another boot
+/// recognises them.
+fn note_arrays(machine: &Machine, step: &PluginStep, data: &mut Value) {
     if step.info.interface != "raid" {
         return;
     }
+    let facts = machine.facts();
+    let disk_of = |member: &str| {
+        facts.disks.iter().find(|disk| is_on_disk(member, &disk.path.to_string_lossy()))
+    };
+    raid::add_serials(data, |member| disk_of(member).map(|disk| disk.serial.clone()));
     let node = machine.raid();
     if data.get("logical_disks").is_some_and(Value::is_array) {
         machine.set_raid(NodeRaid { config: data.clone(), ..node });

@@ -9,7 +9,7 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::Value;
 
 use super::label::{LABEL_BYTES, Label, places};
-use super::{Array, Arrays, Member, named};
+use super::{Array, Arrays, Member, Remains, named};
 use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, RealDisk};
 use crate::sys::ioctl::md;
@@ -96,6 +96,30 @@ pub fn assemble(system: &System, config: &Value) -> Result<Option<Arrays>, RaidE
     let root = (named.root < arrays.len()).then(|| arrays.swap_remove(named.root));
     let root = root.ok_or(RaidError::NoUuid)?;
     Ok(Some(Arrays { root, esp }))
+}
+
+/// What of the arrays that `config` names is here, whether they can be started or not; nothing is started. None where it names
+/// none, and on a developer's machine.
+#[must_use]
+pub fn remains(system: &System, config: &Value) -> Option<Remains> {
+    let named = named(config).ok().flatten()?;
+    let root = named.arrays.get(named.root)?;
+    if !system.may(Effect::ClearMembers { uuids: named.arrays.clone() }) {
+        return None;
+    }
+    let found = members(system.root());
+    let of = |uuid: &String| found.get(uuid).map(Vec::as_slice).unwrap_or_default();
+    Some(of_arrays(of(root), named.esp.as_ref().map(of).unwrap_or_default()))
+}
+
+fn of_arrays(root: &[Found], esp: &[Found]) -> Remains {
+    let members = |found: &[Found]| found.iter().map(|found| found.member.clone()).collect();
+    let start = |found: &Found| Some((found.member.node.clone(), found.label.begins?));
+    Remains {
+        root: members(root),
+        esp: members(esp),
+        starts: root.iter().filter_map(start).collect(),
+    }
 }
 
 /// Every label of every disk and partition, by UUID.
@@ -228,7 +252,8 @@ mod tests {
     use super::*;
 
     fn found(node: &str, members: u32, holder: Option<&str>) -> Found {
-        let label = Label { uuid: "u".to_owned(), name: "root".to_owned(), members, minor: 2 };
+        let (uuid, name, begins) = ("u".to_owned(), "root".to_owned(), Some(4096));
+        let label = Label { uuid, name, members, minor: 2, begins };
         let member = Member { node: node.into(), disk: "/dev/sda".into() };
         Found { member, label, number: (8, 1), holder: holder.map(str::to_owned) }
     }
@@ -261,6 +286,22 @@ mod tests {
         let config = json!({"logical_disks": [{"controller": "software", "uuid": "u"}]});
         assert!(matches!(assemble(&system, &config), Err(RaidError::Sandbox)));
         assert_eq!(system.recorded(), [Effect::StartArrays { uuids: vec!["u".to_owned()] }]);
+        assert_eq!(remains(&system, &config), None);
+        assert_eq!(system.recorded()[1..], [Effect::ClearMembers { uuids: vec!["u".to_owned()] }]);
+    }
+
+    #[test]
+    fn what_is_left_of_an_array_shows_where_its_start_is() {
+        let mut second = found("/dev/sdb2", 3, None);
+        second.label.begins = None;
+        let esp = [found("/dev/sda1", 3, None)];
+        let Remains { root, esp, starts } = of_arrays(&[found("/dev/sda2", 3, None), second], &esp);
+        let nodes = |members: &[Member]| -> Vec<String> {
+            members.iter().map(|member| member.node.display().to_string()).collect()
+        };
+        assert_eq!(nodes(&root), ["/dev/sda2", "/dev/sdb2"]);
+        assert_eq!(nodes(&esp), ["/dev/sda1"]);
+        assert_eq!(starts, [("/dev/sda2".into(), 4096)]);
     }
 
     #[test]

@@ -9,6 +9,8 @@ const FIXED: usize = 256;
 const MEMBERS_MAX: usize = (4096 - FIXED) / 2;
 /// Bytes to read for a label.
 pub const LABEL_BYTES: usize = 4096;
+/// Highest role of a member that is at work (`MD_DISK_ROLE_MAX`; above are spares, faulty ones and journals).
+const LAST_ROLE: u16 = 0xff00;
 /// Where a sum of the label stands in it.
 const CHECKSUM: usize = 216;
 
@@ -23,6 +25,8 @@ pub struct Label {
     pub members: u32,
     /// Minor version of the label's place: 0 at the end, 2 at 4 KiB.
     pub minor: u8,
+    /// Where on the member the array's first bytes are, bytes; none where other members have them.
+    pub begins: Option<u64>,
 }
 
 /// The places where labels stand on a device of `bytes`: minor version and offset. Version 1.1, at the very start, is not made
@@ -56,7 +60,23 @@ impl Label {
         let name = label.get(32..64)?.split(|byte| *byte == 0).next().unwrap_or_default();
         let name: String =
             String::from_utf8_lossy(name).chars().filter(|c| !c.is_control()).collect();
-        Some(Self { uuid: uuid.join(":"), name, members: word(92)?, minor })
+        let begins = has_the_start(label).then(|| long(128)?.checked_mul(512)).flatten();
+        Some(Self { uuid: uuid.join(":"), name, members: word(92)?, minor, begins })
+    }
+}
+
+/// Whether a member has the array's first bytes: each of a mirror has, else the first one, in the layouts that mdadm makes by
+/// itself.
+fn has_the_start(label: &[u8]) -> bool {
+    let word = |at: usize| Some(u32::from_le_bytes(label.get(at..at + 4)?.try_into().ok()?));
+    let role = || {
+        let at = FIXED + 2 * usize::try_from(word(160)?).ok()?;
+        Some(u16::from_le_bytes(label.get(at..at.checked_add(2)?)?.try_into().ok()?))
+    };
+    match (word(72), role()) {
+        (Some(1), Some(role)) => role <= LAST_ROLE,
+        (Some(_), Some(role)) => role == 0,
+        (_, None) | (None, _) => false,
     }
 }
 
@@ -92,10 +112,17 @@ pub(super) mod tests {
         put(92, &2_u32.to_le_bytes());
         put(144, &(offset / 512).to_le_bytes());
         put(220, &128_u32.to_le_bytes());
-        let sum = checksum(&bytes[..FIXED + 256]);
-        bytes[CHECKSUM..CHECKSUM + 4].copy_from_slice(&sum.to_le_bytes());
+        // A mirror, whose data begins at 2 MiB.
+        put(72, &1_u32.to_le_bytes());
+        put(128, &4096_u64.to_le_bytes());
+        seal(&mut bytes);
         assert!(minor < 3);
         bytes
+    }
+
+    fn seal(label: &mut [u8]) {
+        let sum = checksum(&label[..FIXED + 256]);
+        label[CHECKSUM..CHECKSUM + 4].copy_from_slice(&sum.to_le_bytes());
     }
 
     const UUID: [u8; 16] = [
@@ -108,6 +135,34 @@ pub(super) mod tests {
         let label = Label::parse(&label(UUID, "any:root", 2, 4096), 2, 4096).unwrap();
         assert_eq!(label.uuid, "3aaa0122:29827cfa:5331ad66:ca767371");
         assert_eq!((label.name.as_str(), label.members, label.minor), ("any:root", 2, 2));
+        assert_eq!(label.begins, Some(2 << 20));
+    }
+
+    #[test]
+    fn each_member_of_a_mirror_has_the_array_s_start_and_else_the_first_one() {
+        const SPARE: u16 = 0xffff;
+        for (level, role, expected) in [
+            (1_u32, 0_u16, true),
+            (1, 5, true),
+            (1, SPARE, false),
+            (0, 0, true),
+            (0, 1, false),
+            (5, 0, true),
+            (5, 2, false),
+            (10, 0, true),
+            (10, SPARE, false),
+        ] {
+            let mut bytes = label(UUID, "root", 2, 4096);
+            bytes[72..76].copy_from_slice(&level.to_le_bytes());
+            bytes[160..164].copy_from_slice(&3_u32.to_le_bytes());
+            bytes[FIXED + 6..FIXED + 8].copy_from_slice(&role.to_le_bytes());
+            seal(&mut bytes);
+            let begins = Label::parse(&bytes, 2, 4096).unwrap().begins;
+            assert_eq!(begins, expected.then_some(2 << 20), "level {level}, role {role}");
+            bytes[160..164].copy_from_slice(&u32::MAX.to_le_bytes());
+            seal(&mut bytes);
+            assert_eq!(Label::parse(&bytes, 2, 4096).unwrap().begins, None, "no such slot");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::node::Node;
 use crate::node::attributes::flag;
 use crate::node::interfaces::class_of;
+use crate::node::order::ARRAYS_DUE;
 use crate::power::Vendor;
 
 /// Ironic's sentence for an interface that does not do `what`.
@@ -34,16 +35,16 @@ async fn record(
     field: &str,
     value: &Value,
 ) -> Result<Node, ApiError> {
-    record_for(app, ident, (kind, what, &["fake"]), field, value).await
+    let set = |node: &mut Node| drop(node.other.insert(field.to_owned(), value.clone()));
+    change_for(app, ident, (kind, what, &["fake"]), set).await
 }
 
-/// Sets a field of a node whose interface of this `kind` is one of `classes`.
-async fn record_for(
+/// Changes a node whose interface of this `kind` is one of `classes`.
+async fn change_for(
     app: &App,
     ident: &str,
     (kind, what, classes): (&str, &str, &[&str]),
-    field: &str,
-    value: &Value,
+    change: impl Fn(&mut Node),
 ) -> Result<Node, ApiError> {
     update(app, ident, |node| {
         if !class_of(node, kind).is_some_and(|class| classes.contains(&class)) {
@@ -56,7 +57,7 @@ async fn record_for(
             )));
         }
         let mut changed = node.clone();
-        changed.other.insert(field.to_owned(), value.clone());
+        change(&mut changed);
         Ok(changed)
     })
     .await
@@ -73,8 +74,8 @@ pub async fn raid(
     Body(body): Body,
 ) -> Result<StatusCode, ApiError> {
     let disks = body.get("logical_disks").and_then(Value::as_array);
-    let good = body.as_object().is_some_and(serde_json::Map::is_empty)
-        || disks.is_some_and(|disks| disks.iter().all(Value::is_object));
+    let none = body.as_object().is_some_and(serde_json::Map::is_empty);
+    let good = none || disks.is_some_and(|disks| disks.iter().all(Value::is_object));
     if !good {
         find(&app, &ident).await?;
         return Err(ApiError::Invalid(
@@ -82,7 +83,14 @@ pub async fn raid(
         ));
     }
     let classes = ("raid", "raid", &["fake", "agent"][..]);
-    record_for(&app, &ident, classes, "target_raid_config", &body).await?;
+    let set = |node: &mut Node| {
+        node.other.insert("target_raid_config".to_owned(), body.clone());
+        if none {
+            // Who wants no arrays wants none of those either that a cleaning has still to build.
+            node.driver_internal_info.remove(ARRAYS_DUE);
+        }
+    };
+    change_for(&app, &ident, classes, set).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

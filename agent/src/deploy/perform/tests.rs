@@ -7,13 +7,13 @@ use ironwright_api::Deploy;
 use uuid::Uuid;
 
 use super::super::run::run;
-use super::super::{Ground, plan};
+use super::super::{Ground, give_up, plan};
 use super::*;
 use crate::heartbeat::Desk;
 use crate::layout::MIB;
 use crate::layout::testing::{ESP, LINUX, TestImage};
 use crate::order::tests::Lab;
-use crate::raid::{Array, Member};
+use crate::raid::{Array, Member, Remains};
 use crate::report::LogTail;
 
 const ESP_OF_IMAGE: std::ops::Range<usize> = 2 << 20..3 << 20;
@@ -58,10 +58,20 @@ impl OnArray {
     }
 
     async fn deploy(&self, order: &Deploy, members: &[&str]) -> Result<(), Failure> {
-        let ground =
-            Ground { disk: Ok(root(&self.lab)), drive_bytes: Ok(None), uefi: true, on_array: true };
+        let (disk, drive_bytes) = (Ok(root(&self.lab)), Ok(None));
+        let ground = Ground { disk, drive_bytes, uefi: true, on_array: true, members: Ok(()) };
         let plan = plan(order, ground, &[]).unwrap();
-        run(&plan.actions, &self.desk, &mut self.performer(order, members)).await
+        let ended = run(&plan.actions, &self.desk, &mut self.performer(order, members)).await;
+        ended.map_err(|failure| self.given_up(failure, members))
+    }
+
+    /// What the next agent, that knows nothing of this one, makes of a failure.
+    fn given_up(&self, failure: Failure, members: &[&str]) -> Failure {
+        let member =
+            |name: &&str| Member { node: self.lab.beside(name), disk: self.lab.beside(name) };
+        let esp = members.iter().map(member).collect();
+        let remains = Remains { root: Vec::new(), esp, starts: vec![(self.lab.disk(), 0)] };
+        give_up::with_words(failure, give_up::clear(&remains, false))
     }
 
     /// Whether firmware would find nothing to start: neither on the array nor on its members.
@@ -98,12 +108,14 @@ async fn the_members_have_the_loader_before_the_array_has_its_table() {
 #[tokio::test]
 async fn a_member_that_keeps_no_loader_fails_the_deploy_and_nothing_starts() {
     let array = OnArray::start().await;
-    // It lies outside of the mirror, so that clearing finds it clean and the loader never reaches it.
+    // It lies outside of the mirror: the loader never reaches it.
     fs::write(array.lab.beside("broken"), vec![0; 4 << 20]).unwrap();
     let failure = array.deploy(&array.lab.deploy(), &["esp", "broken"]).await.unwrap_err();
     assert_eq!((failure.step.as_str(), failure.blame), ("mirror_boot", Blame::Hardware));
     assert!(failure.message.contains("broken reads back other bytes"), "{}", failure.message);
-    assert!(failure.message.ends_with(UNBOOTABLE), "{}", failure.message);
+    assert!(failure.message.contains(UNBOOTABLE), "{}", failure.message);
+    let cleared = format!("taken away from {}", array.lab.beside("esp").display());
+    assert!(failure.message.ends_with(&cleared), "{}", failure.message);
     assert!(array.starts_nothing());
 }
 
@@ -128,9 +140,28 @@ async fn a_deploy_that_ends_before_its_commit_takes_the_loader_away_from_the_mem
             }
         };
         let failure = run(&[Action::Commit], &array.desk, &mut performer).await.unwrap_err();
+        drop(performer);
+        let failure = array.given_up(failure, &["esp"]);
         assert!(failure.message.contains(words), "{}", failure.message);
         assert!(array.starts_nothing(), "{words}");
     }
+}
+
+#[tokio::test]
+async fn a_deploy_that_was_cut_before_its_commit_and_then_cannot_begin_leaves_nothing_that_starts()
+{
+    let array = OnArray::start().await;
+    let order = array.lab.deploy();
+    let mut performer = array.performer(&order, &["esp"]);
+    run(&[Action::WriteImage, Action::MirrorBoot], &array.desk, &mut performer).await.unwrap();
+    // The power goes, and with it all that the agent knew.
+    drop(performer);
+    let mut gone = order;
+    gone.image.urls = vec![array.lab.url.replace("/image", "/nothing")];
+    let failure = array.deploy(&gone, &["esp"]).await.unwrap_err();
+    assert!(failure.message.contains("404"), "{}", failure.message);
+    assert!(failure.message.contains("taken away from"), "{}", failure.message);
+    assert!(array.starts_nothing());
 }
 
 #[tokio::test]
@@ -154,10 +185,28 @@ async fn the_old_loader_goes_with_the_old_system_and_not_before() {
 }
 
 #[tokio::test]
-async fn a_member_that_keeps_its_old_loader_fails_the_deploy() {
+async fn a_member_that_keeps_its_old_loader_fails_the_deploy_and_the_others_are_cleared() {
     let array = OnArray::start().await;
-    let failure = array.deploy(&array.lab.deploy(), &["esp", "broken"]).await.unwrap_err();
+    // Nobody can write to it.
+    let broken = fs::File::open(array.lab.beside("broken")).unwrap();
+    broken.try_lock().unwrap();
+    let failure = array.deploy(&array.lab.deploy(), &["broken", "esp"]).await.unwrap_err();
     assert_eq!((failure.step.as_str(), failure.blame), ("write_image", Blame::Hardware));
-    assert!(failure.message.contains("broken: it reads back as 0x77"), "{}", failure.message);
+    let words = format!("may still be on {} (open", array.lab.beside("broken").display());
+    assert_eq!(failure.message.matches(&words).count(), 1, "{}", failure.message);
+    assert_eq!(failure.remedy, StillStarts::REMEDY);
     assert_eq!(array.lab.read(510, 2), [0, 0]);
+    assert!(array.starts_nothing());
+}
+
+#[tokio::test]
+async fn a_partition_image_finds_no_old_loader_left_beside_the_cleared_table() {
+    let array = OnArray::start().await;
+    let mut order = array.lab.deploy();
+    // Too small for the image, which is seen after the table is gone and before the image's own partition is cleared.
+    order.image.partition = Some(PartitionImage { root_mib: 4, swap_mib: 0 });
+    let mut performer = array.performer(&order, &["esp"]);
+    let failure = run(&[Action::WriteImage], &array.desk, &mut performer).await.unwrap_err();
+    assert!(failure.message.contains("image needs"), "{}", failure.message);
+    assert!(array.starts_nothing(), "{}", failure.message);
 }

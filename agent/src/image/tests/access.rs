@@ -64,6 +64,7 @@ async fn write(
         disk_format: None,
         readback: ReadbackMode::Full,
         hold: Hold::Nothing,
+        starters: Vec::new(),
     };
     let disk = Arc::new(MemoryDisk::new(DISK));
     let device: Arc<dyn BlockDevice> = Arc::clone(&disk) as Arc<dyn BlockDevice>;

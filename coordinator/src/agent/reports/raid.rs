@@ -1,6 +1,6 @@
 //! What a step of the `raid` interface leaves in the node's record, as Ironic's conductor does. Pure.
 
-use ironwright_api::{Blame, Clean, Erased, Evidence, Failure, Work};
+use ironwright_api::{Blame, Clean, Erased, Evidence, Failure, Work, is_on_disk};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -54,6 +54,7 @@ pub(super) fn record(node: &mut Node, step: &str, evidence: Option<&Evidence>) {
     } else if raid && step == DELETE {
         node.other.insert("raid_config".to_owned(), json!({}));
         node.driver_internal_info.remove(ARRAYS_DUE);
+        keep_in_mind(node);
         // It named a volume that is gone.
         node.properties.remove("root_device");
     } else if let Some(Evidence::Erased { disks }) = evidence {
@@ -62,7 +63,7 @@ pub(super) fn record(node: &mut Node, step: &str, evidence: Option<&Evidence>) {
     }
 }
 
-/// An automated cleaning that erases disks builds their arrays anew in the end. Where it does not get there (its attempts are used
+/// An automated cleaning that erases disks, or deletes arrays, builds them anew in the end. Where it does not get there (its attempts are used
 /// up, somebody aborts it), `raid_config` names the arrays no more, and the next cleaning must know of them all the same.
 fn keep_in_mind(node: &mut Node) {
     let Some(work) = &node.work else { return };
@@ -83,7 +84,7 @@ fn erased(node: &mut Node, disks: &[Erased]) {
         return;
     };
     let before = arrays.len();
-    arrays.retain(|array| !disks.iter().any(|disk| has_member(array, &disk.device)));
+    arrays.retain(|array| !disks.iter().any(|disk| has_member(array, disk)));
     match (arrays.len(), before) {
         (left, before) if left == before => {}
         (0, _) => config.clear(),
@@ -92,21 +93,17 @@ fn erased(node: &mut Node, disks: &[Erased]) {
     }
 }
 
-/// Whether a software array has a member on `disk`, by the names it was built with.
-fn has_member(array: &Value, disk: &str) -> bool {
-    let members = array.get("members").and_then(Value::as_array).into_iter().flatten();
-    members.filter_map(Value::as_str).any(|member| is_on(member, disk))
-}
-
-/// Whether a device node is `disk` or one of its partitions: `/dev/sda2`, `/dev/nvme0n1p2`.
-fn is_on(member: &str, disk: &str) -> bool {
-    let Some(rest) = member.strip_prefix(disk) else { return false };
-    let number = match disk.ends_with(|last: char| last.is_ascii_digit()) {
-        true => rest.strip_prefix('p'),
-        false => Some(rest),
-    };
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    rest.is_empty() || number.is_some_and(is_number)
+/// Whether a software array has a member on `disk`: by serial number, and by the name it was built with where one is not known, as
+/// names change between boots. An array that does not say what it is made of has none.
+fn has_member(array: &Value, disk: &Erased) -> bool {
+    let list = |key: &str| array.get(key).and_then(Value::as_array).into_iter().flatten();
+    let serials = list("member_serials").map(|serial| serial.as_str().unwrap_or_default());
+    let mut members =
+        list("members").filter_map(Value::as_str).zip(serials.chain(std::iter::repeat("")));
+    members.any(|(member, serial)| match (serial, disk.serial.as_str()) {
+        ("", _) | (_, "") => is_on_disk(member, &disk.device),
+        (serial, erased) => serial == erased,
+    })
 }
 
 /// Ironic's time of the last change, where `raid_config` is another than `before`.
@@ -203,10 +200,16 @@ mod tests {
     }
 
     /// The same after a step that erased these disks.
-    fn after_erasing(mut node: Node, disks: &[&str]) -> Node {
-        let erased = |device: &&str| Erased {
+    fn after_erasing(node: Node, disks: &[&str]) -> Node {
+        let disks: Vec<_> = disks.iter().map(|disk| (*disk, "")).collect();
+        after_erasing_those(node, &disks)
+    }
+
+    /// The same by name and serial number.
+    fn after_erasing_those(mut node: Node, disks: &[(&str, &str)]) -> Node {
+        let erased = |(device, serial): &(&str, &str)| Erased {
             device: (*device).to_owned(),
-            serial: String::new(),
+            serial: (*serial).to_owned(),
             disk_bytes: 1,
             method: "overwrite".to_owned(),
             bytes: 1,
@@ -234,6 +237,52 @@ mod tests {
                 arrays.iter().map(|array| array.get("uuid").and_then(Value::as_str)).collect();
             assert_eq!(uuids, left, "{disks:?}");
             assert_eq!(config.get("esp").is_some(), esp, "{disks:?}");
+        }
+    }
+
+    #[test]
+    fn disks_are_recognised_by_their_serial_numbers_when_their_names_have_changed() {
+        let array = |serials: Value| json!({"controller": "software", "uuid": "root", "members": ["/dev/sda2", "/dev/sdb2"], "member_serials": serials});
+        let other = json!({"controller": "software", "uuid": "other"});
+        for (serials, erased, lost) in [
+            (json!(["A", "B"]), ("/dev/sdc", "A"), true),
+            (json!(["A", "B"]), ("/dev/sda", "C"), false),
+            (json!(["A", "B"]), ("/dev/sda", "B"), true),
+            // Where one of the two is not known, the name is all there is.
+            (json!(["A", "B"]), ("/dev/sda", ""), true),
+            (json!(["", "B"]), ("/dev/sda", "A"), true),
+            (json!(["", "B"]), ("/dev/sdb", "C"), false),
+            (json!(["A"]), ("/dev/sdb", "C"), true),
+            (Value::Null, ("/dev/sdb", "C"), true),
+            (json!(["A", "B"]), ("/dev/sdc", "C"), false),
+        ] {
+            let mut node = with_arrays(None);
+            let config = json!({"logical_disks": [array(serials.clone()), other]});
+            node.other.insert("raid_config".to_owned(), config);
+            let node = after_erasing_those(node, &[erased]);
+            let left = node.other["raid_config"]["logical_disks"].as_array().unwrap();
+            assert_eq!(left.len(), if lost { 1 } else { 2 }, "{serials}, {erased:?}");
+            assert_eq!(left.last(), Some(&other), "it does not say what it is made of");
+        }
+    }
+
+    #[test]
+    fn arrays_that_a_cleaning_deletes_before_it_builds_them_stay_due() {
+        for (builds, due) in [(1, true), (0, false)] {
+            let priorities = [("raid.create_configuration".to_owned(), builds)].into();
+            let automated = Automated { priorities, ..Automated::default() };
+            let mut node = with_arrays(Some(automated));
+            node.driver_internal_info.insert(ARRAYS_DUE.to_owned(), json!(true));
+            let planned = plan("delete_configuration", false);
+            let deleted = Event::StepEnded { step: "delete_configuration".into(), evidence: None };
+            let reports = [
+                report(&node, 1, planned),
+                report(&node, 2, began("delete_configuration")),
+                report(&node, 3, deleted),
+            ];
+            store(&mut node, &reports, None, &mut Vec::new());
+            assert_eq!(node.other["raid_config"], json!({}));
+            assert_eq!(node.driver_internal_info.contains_key(ARRAYS_DUE), due);
         }
     }
 

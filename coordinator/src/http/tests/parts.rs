@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 
 use super::client;
+use crate::app::Change;
+use crate::node::order::ARRAYS_DUE;
 use crate::reconcile;
+use crate::store::StoreError;
 
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one table")]
@@ -124,6 +127,18 @@ async fn a_fake_interface_records_what_it_is_told() {
     assert_eq!(client.send("PUT", "/v1/nodes/r/states/raid", raid.clone()).await.status, 204);
     let states = client.get("/v1/nodes/r/states").await.json();
     assert_eq!(states["target_raid_config"], raid);
+    // Arrays that a cleaning erased and has still to build are forgotten by who wants none, and by nobody else.
+    for (body, due) in [(raid.clone(), true), (json!({}), false)] {
+        let change = client.app.change("r", |node| -> Result<_, StoreError> {
+            node.driver_internal_info.insert(ARRAYS_DUE.to_owned(), json!(true));
+            Ok(Change::Write(()))
+        });
+        change.await.unwrap();
+        assert_eq!(client.send("PUT", "/v1/nodes/r/states/raid", body.clone()).await.status, 204);
+        let node = client.app.store.node("r").await.unwrap().unwrap();
+        assert_eq!(node.other["target_raid_config"], body);
+        assert_eq!(node.driver_internal_info.contains_key(ARRAYS_DUE), due, "{body}");
+    }
     let states = client.get("/v1/nodes/n/states").await.json();
     assert_eq!(
         (
