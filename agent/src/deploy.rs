@@ -176,7 +176,7 @@ fn image_problems(order: &Deploy) -> Vec<Problem> {
     }
     for url in &order.image.urls {
         if let Err(why) = http(url) {
-            problems.push(Problem::ImageUrl { url: url.clone(), why });
+            problems.push(Problem::ImageUrl { url: crate::image::public_url(url), why });
         }
     }
     let checksum = &order.image.checksum;

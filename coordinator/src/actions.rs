@@ -393,11 +393,17 @@ fn steps_fit(node: &Node, request: &Request) -> Result<(), ActionError> {
         | Verb::Unrescue
         | Verb::Unhold => return Ok(()),
     };
-    if !pretend::is_pretended(node, "deploy") {
-        let problems = program::problems(&request.steps, request.without_ramdisk);
-        if !problems.is_empty() {
-            return Err(ActionError::Invalid(problems.join("\n")));
+    let problems = match (pretend::is_pretended(node, "deploy"), request.verb) {
+        (false, _) => program::problems(&request.steps, request.without_ramdisk),
+        (true, Verb::Clean) => {
+            pretend::unknown_steps(node, &request.steps, "clean", &pretend::CLEAN_STEPS)
         }
+        (true, _) => {
+            pretend::unknown_steps(node, &request.steps, "service", &pretend::SERVICE_STEPS)
+        }
+    };
+    if !problems.is_empty() {
+        return Err(ActionError::Invalid(problems.join("\n")));
     }
     if request.steps.is_empty() {
         let verb = request.verb.text();

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 pub use header::{Format, HeaderError};
 
-use crate::http::mask::without_password;
+use crate::http::mask::for_people;
 
 /// Bytes fetched: covers the header of every format told apart here.
 const HEAD_BYTES: usize = 4096;
@@ -43,7 +43,7 @@ pub enum SourceError {
     /// The server did not answer.
     #[error("image {url} cannot be reached: {why}; check the address and that its server runs")]
     Unreachable {
-        /// Password masked.
+        /// Password and query masked.
         url: String,
         /// The innermost cause.
         why: String,
@@ -51,7 +51,7 @@ pub enum SourceError {
     /// The server answered that it has no such file, or will not give it.
     #[error("image {url} is not served: HTTP status {status}")]
     Status {
-        /// Password masked.
+        /// Password and query masked.
         url: String,
         /// The answer.
         status: StatusCode,
@@ -59,7 +59,7 @@ pub enum SourceError {
     /// The bytes are no image the agent writes.
     #[error("image {url}: {source}")]
     Header {
-        /// Password masked.
+        /// Password and query masked.
         url: String,
         /// What is wrong with the bytes.
         source: HeaderError,
@@ -67,7 +67,7 @@ pub enum SourceError {
     /// The operator declared another format.
     #[error("image {url} is {found}, instance_info.image_disk_format says {declared}")]
     Declared {
-        /// Password masked.
+        /// Password and query masked.
         url: String,
         /// As detected.
         found: Format,
@@ -77,7 +77,7 @@ pub enum SourceError {
     /// It does not fit.
     #[error("image {url} needs {image_bytes} bytes, the root disk has {disk_bytes} bytes")]
     TooLarge {
-        /// Password masked.
+        /// Password and query masked.
         url: String,
         /// Its virtual size.
         image_bytes: u64,
@@ -123,7 +123,7 @@ pub async fn check(
 ) -> Result<Found, SourceError> {
     let declared = image.disk_format.as_deref();
     let authorization = image.access.as_ref().and_then(|access| access.authorization.as_deref());
-    let shown = without_password(url).unwrap_or_else(|| url.to_owned());
+    let shown = for_people(url);
     let unreachable = |error: reqwest::Error| SourceError::Unreachable {
         url: shown.clone(),
         why: innermost(&error),
@@ -298,6 +298,21 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(error.contains("refused") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_signature_of_a_signed_url_is_in_no_sentence() {
+        let refusing = server(ResponseTemplate::new(403)).await;
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let silent = format!("http://{}", free.local_addr().unwrap());
+        drop(free);
+        for base in [refusing.uri(), silent] {
+            let url = format!("{base}/x?X-Amz-Signature=s3cret");
+            let error =
+                check(&client(&ImageAccess::default()).unwrap(), &url, &image(None), None).await;
+            let error = crate::app::chain(&error.unwrap_err());
+            assert!(error.contains("/x?******") && !error.contains("s3cret"), "{error}");
+        }
     }
 
     #[test]

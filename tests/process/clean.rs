@@ -348,3 +348,14 @@ async fn an_express_erase_takes_the_metadata_of_a_disk_that_forgets_no_key_and_s
     let text = certificate.to_string();
     assert!(text.contains("erase_devices_express") && text.contains("metadata"), "{certificates}");
 }
+
+#[test]
+fn a_fake_machine_has_the_agents_own_steps() {
+    use ironwright_agent::steps::{Phase, built_in};
+    use ironwright_coordinator::node::pretend;
+    let names = |phase| -> Vec<String> {
+        built_in(phase).iter().map(|step| step.name().to_owned()).collect()
+    };
+    assert_eq!(names(Phase::Clean), pretend::CLEAN_STEPS);
+    assert_eq!(names(Phase::Service), pretend::SERVICE_STEPS);
+}

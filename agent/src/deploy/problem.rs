@@ -33,7 +33,7 @@ pub enum Problem {
     /// An image's URL cannot be used.
     #[error("the image URL {url:?} is not an http(s) URL ({why})")]
     ImageUrl {
-        /// As ordered.
+        /// As ordered, without credentials.
         url: String,
         /// Why.
         why: String,

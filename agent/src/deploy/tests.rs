@@ -120,7 +120,7 @@ fn on_an_array_what_starts_the_system_goes_to_the_members_and_the_commit_is_stil
 #[test]
 fn every_problem_is_named_at_once_and_the_order_is_blamed_first() {
     let mut order = deploy();
-    order.image.urls = vec!["ftp://h/i".to_owned(), "http://fine".to_owned()];
+    order.image.urls = vec!["ftp://h/i?sig=s3cret".to_owned(), "http://fine".to_owned()];
     order.image.checksum.value = "abc".to_owned();
     let ground = Ground {
         disk: Err(Problem::RootDisk { why: "2 disks match".to_owned() }),
@@ -140,6 +140,7 @@ fn every_problem_is_named_at_once_and_the_order_is_blamed_first() {
     ] {
         assert!(failure.message.contains(part), "{part}: {}", failure.message);
     }
+    assert!(!failure.message.contains("s3cret"), "{}", failure.message);
     assert_eq!((failure.blame, failure.step.as_str()), (Blame::Order, ""));
 }
 

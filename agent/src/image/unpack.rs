@@ -164,7 +164,7 @@ fn unpack(
     let failed = |bytes, source| Stop::Error(ImageError::Unpack { packed, bytes, source });
     let mut source = open(packing, body).map_err(|error| failed(0, error))?;
     let mut tail = VecDeque::new();
-    let (mut bytes, mut zeros) = (0, 0);
+    let mut bytes = 0;
     let mut piece = vec![0; PIECE_BYTES];
     loop {
         let len = fill(&mut *source, &mut piece).map_err(|error| failed(bytes, error))?;
@@ -172,14 +172,7 @@ fn unpack(
         if bytes + len as u64 > disk_bytes {
             return Err(ImageError::Grows { disk_bytes }.into());
         }
-        let is_zero = part.iter().all(|byte| *byte == 0);
-        if !is_zero || len < PIECE_BYTES {
-            output.zeros(bytes - zeros, zeros)?;
-            zeros = 0;
-            output.plain(bytes, part)?;
-        } else {
-            zeros += len as u64;
-        }
+        output.plain(bytes, part)?;
         keep_last(&mut tail, part);
         bytes += len as u64;
         if len < PIECE_BYTES {

@@ -13,14 +13,37 @@ use super::error::ImageError;
 use super::inflate::{Batch, Inflater};
 use super::thread::{Fate, Worker};
 use super::verify::Sums;
-use crate::sys::disk::{AlignedBuffer, BlockDevice, DiskError};
+use crate::sys::disk::{AlignedBuffer, BlockDevice, DiskError, first_non_zero};
 
 /// Jobs waiting for a thread.
-const QUEUE: usize = 4;
+const QUEUE: usize = 8;
+/// Threads above one for each processor: so many wait for the disk while the others compute (two processors, a loop device on a
+/// disk: with four threads a compressed image takes 0.85 to 0.9 of the time that it takes with two).
+const WAITING: usize = 2;
 /// Runs of zeros waiting for their thread, 16 bytes each: all of a usual image, so that its data need not wait for them.
 const ZERO_QUEUE: usize = 16 << 10;
+/// Data is looked at in blocks of this length: those that are all zeros are zeroed, not written. Raw images and images made
+/// without looking for zeros are full of them, and a disk zeroes faster than it writes and reads holes back at once.
+const ZERO_BLOCK_BYTES: usize = 64 << 10;
 /// Zeroing is cut into pieces of this length: neither a stop nor data on its way to the same disk should wait long.
 const ZERO_STEP_BYTES: u64 = 16 << 20;
+
+/// Splits bytes at multiples of [`ZERO_BLOCK_BYTES`] into the longest runs of blocks that are, and that are not, all zeros.
+fn runs(bytes: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let mut blocks = rest.chunks(ZERO_BLOCK_BYTES).map(|block| (block.len(), is_zero(block)));
+        let (first, zero) = blocks.next()?;
+        let more = blocks.take_while(|(_, other)| *other == zero).map(|(len, _)| len);
+        let (run, later) = rest.split_at(first + more.sum::<usize>());
+        rest = later;
+        Some((run, zero))
+    })
+}
+
+fn is_zero(block: &[u8]) -> bool {
+    first_non_zero(block).is_none()
+}
 
 /// Where guest bytes go.
 #[derive(Debug)]
@@ -38,10 +61,16 @@ impl Target {
         let (start, len) = self.boot_area.written_part(offset, bytes.len() as u64);
         let part = usize::try_from(start.saturating_sub(offset)).unwrap_or(usize::MAX);
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        match bytes.get(part..part.saturating_add(len)) {
-            Some(part) if !part.is_empty() => self.disk.write_at(start, part),
-            Some(_) | None => Ok(()),
+        let mut at = start;
+        for (run, zero) in runs(bytes.get(part..part.saturating_add(len)).unwrap_or_default()) {
+            if zero && run.len() >= ZERO_BLOCK_BYTES {
+                self.disk.zero(at, run.len() as u64)?;
+            } else {
+                self.disk.write_at(at, run)?;
+            }
+            at += run.len() as u64;
         }
+        Ok(())
     }
 
     /// Guest bytes that are zero; what is held is zero already.
@@ -166,7 +195,8 @@ pub(super) fn start_writers(
 ) -> Result<(Lanes, Vec<Worker<()>>), ImageError> {
     let (jobs, queue) = sync_channel(QUEUE);
     let queue = Arc::new(Mutex::new(queue));
-    let count = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, 4);
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let count = (cores + WAITING).clamp(4, 8);
     let mut workers = Vec::new();
     for _ in 0..count {
         let (target, queue, shared) = (Arc::clone(target), Arc::clone(&queue), Arc::clone(fate));
@@ -217,4 +247,21 @@ fn perform(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_is_split_into_the_longest_runs_of_zeros_and_of_others() {
+        const BLOCK: usize = ZERO_BLOCK_BYTES;
+        let mut bytes = vec![0; 5 * BLOCK + 100];
+        bytes[3 * BLOCK - 1] = 1;
+        bytes[3 * BLOCK] = 1;
+        let lengths = |bytes| runs(bytes).map(|(run, zero)| (run.len(), zero)).collect::<Vec<_>>();
+        assert_eq!(lengths(&bytes), [(2 * BLOCK, true), (2 * BLOCK, false), (BLOCK + 100, true)]);
+        assert_eq!(lengths(&bytes[..100]), [(100, true)]);
+        assert_eq!(lengths(&[]), []);
+    }
 }

@@ -21,8 +21,11 @@ const FILE: u32 = 0o100_000;
 const LINK: u32 = 0o120_000;
 /// Longest path, bytes (Linux, `PATH_MAX`).
 const MAX_PATH: u64 = 4096;
-/// Most entries of one archive.
-const MAX_ENTRIES: u64 = 100_000;
+/// Most entries of one archive: Python with its library has some 1,500, fwupd with all it needs some 400.
+const MAX_ENTRIES: u64 = 20_000;
+/// Deepest that folders may be in one another: each entry's place is looked for from the top.
+const MAX_DEPTH: usize = 32;
+const ENTRIES: &str = "files and folders";
 
 /// Why an archive could not be written or unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -59,13 +62,27 @@ pub enum ArchiveError {
         path: PathBuf,
     },
     /// More than was allowed.
-    #[error("the archive unpacks to more than {limit} {unit}")]
+    #[error("the plugin's tree has more than {limit} {unit}, the most it may have")]
     TooLarge {
         /// The cap.
         limit: u64,
-        /// `bytes` or `entries`.
+        /// `bytes` or `files and folders`.
         unit: &'static str,
     },
+    /// Folders in folders in folders.
+    #[error(
+        "{:?} is more than {MAX_DEPTH} folders deep in the plugin's tree, the most it may be",
+        start(path)
+    )]
+    Deep {
+        /// Which.
+        path: PathBuf,
+    },
+}
+
+/// The beginning of a path, which may be long.
+fn start(path: &Path) -> String {
+    path.display().to_string().chars().take(80).collect()
 }
 
 fn io_error(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArchiveError {
@@ -76,7 +93,7 @@ fn io_error(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArchiveE
 /// Writes the tree below `dir` to `out`.
 ///
 /// # Errors
-/// [`ArchiveError::Io`], [`ArchiveError::Kind`].
+/// [`ArchiveError::Io`], [`ArchiveError::Kind`]; [`ArchiveError::TooLarge`] and [`ArchiveError::Deep`] where nobody could unpack it.
 pub fn pack(dir: &Path, out: &mut impl Write) -> Result<(), ArchiveError> {
     let mut paths = BTreeSet::new();
     gather(dir, Path::new(""), &mut paths)?;
@@ -106,6 +123,12 @@ fn gather(dir: &Path, below: &Path, paths: &mut BTreeSet<PathBuf>) -> Result<(),
     for entry in fs::read_dir(&full).map_err(io_error("reading", &full))? {
         let entry = entry.map_err(io_error("reading", &full))?;
         let path = below.join(entry.file_name());
+        if paths.len() as u64 >= MAX_ENTRIES {
+            return Err(ArchiveError::TooLarge { limit: MAX_ENTRIES, unit: ENTRIES });
+        }
+        if path.components().count() > MAX_DEPTH {
+            return Err(ArchiveError::Deep { path });
+        }
         if entry.file_type().map_err(io_error("reading", &full))?.is_dir() {
             gather(dir, &path, paths)?;
         }
@@ -140,7 +163,8 @@ fn pad(out: &mut impl Write, written: usize) -> io::Result<()> {
 /// [`ArchiveError`]; what was unpacked until then stays.
 pub fn unpack(archive: &mut impl Read, dir: &Path, limit: u64) -> Result<(), ArchiveError> {
     let mut left = limit;
-    for number in 1..=MAX_ENTRIES {
+    // One more: the end of the archive looks like an entry.
+    for number in 1..=MAX_ENTRIES + 1 {
         let header = Header::read(archive, number)?;
         if header.name == TRAILER {
             return Ok(());
@@ -169,7 +193,7 @@ pub fn unpack(archive: &mut impl Read, dir: &Path, limit: u64) -> Result<(), Arc
         }
         skip(archive, header.size.next_multiple_of(4) - header.size)?;
     }
-    Err(ArchiveError::TooLarge { limit: MAX_ENTRIES, unit: "entries" })
+    Err(ArchiveError::TooLarge { limit: MAX_ENTRIES, unit: ENTRIES })
 }
 
 fn write_file(path: &Path, mode: u32, body: &mut impl Read) -> Result<(), ArchiveError> {
@@ -187,6 +211,9 @@ fn write_file(path: &Path, mode: u32, body: &mut impl Read) -> Result<(), Archiv
 /// Where `relative` goes: its parents are folders that this archive made, never links.
 fn place(dir: &Path, relative: &Path) -> Result<PathBuf, ArchiveError> {
     let wrong = || ArchiveError::Path { path: relative.to_path_buf() };
+    if relative.components().count() > MAX_DEPTH {
+        return Err(ArchiveError::Deep { path: relative.to_path_buf() });
+    }
     let mut full = dir.to_path_buf();
     let mut parts = relative.components().peekable();
     if parts.peek().is_none() {
@@ -296,6 +323,34 @@ mod tests {
         let dir = unpacked(&one("su", FILE | 0o4755, b"")).unwrap();
         let mode = fs::metadata(dir.path().join("su")).unwrap().permissions().mode();
         assert_eq!(mode & 0o7777, 0o755, "no set-user-ID");
+    }
+
+    #[test]
+    fn so_many_entries_and_so_deep_folders_and_no_more() {
+        let folders = |count: u64| -> Vec<u8> {
+            (0..count).flat_map(|number| one(&format!("{number}"), FOLDER | 0o755, b"")).collect()
+        };
+        assert!(unpacked(&folders(MAX_ENTRIES)).is_ok());
+        let error = unpacked(&folders(MAX_ENTRIES + 1)).map(drop).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the plugin's tree has more than 20000 files and folders, the most it may have"
+        );
+        let nested = |depth: usize| -> Vec<u8> {
+            let path = |depth| vec!["a"; depth].join("/");
+            (1..=depth).flat_map(|depth| one(&path(depth), FOLDER | 0o755, b"")).collect()
+        };
+        assert!(unpacked(&nested(MAX_DEPTH)).is_ok());
+        let error = unpacked(&nested(MAX_DEPTH + 1)).map(drop).unwrap_err();
+        assert!(error.to_string().contains("is more than 32 folders deep"), "{error}");
+        // Who makes a bundle learns of it, and not who gets it.
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join(vec!["a"; MAX_DEPTH].join("/"));
+        fs::create_dir_all(&deep).unwrap();
+        pack(dir.path(), &mut Vec::new()).unwrap();
+        fs::write(deep.join("b"), "").unwrap();
+        let error = pack(dir.path(), &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, ArchiveError::Deep { .. }), "{error}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 pub use ironwright_api::PLUGIN_KEYS_DIR as TRUSTED;
+use ironwright_api::is_sound_key;
 
 /// First words of the key files: what they are, and the version of their form.
 const PUBLIC: &str = ironwright_api::PLUGIN_PUBLIC_KEY;
@@ -43,6 +44,15 @@ pub enum KeyError {
         path: PathBuf,
         /// The first word expected.
         kind: &'static str,
+    },
+    /// A point for which anybody can make signatures.
+    #[error(
+        "{} holds a point of small order, for which anybody can sign anything: make a key with `plugin keygen -o FILE`",
+        path.display()
+    )]
+    Weak {
+        /// Which.
+        path: PathBuf,
     },
 }
 
@@ -159,11 +169,10 @@ impl TrustedKeys {
 fn public(path: &Path) -> Result<Vec<u8>, KeyError> {
     let key = parse(path, PUBLIC)?;
     // RFC 8032, 5.1.5: a public key is 32 bytes.
-    if key.len() == 32 {
-        Ok(key)
-    } else {
-        Err(KeyError::Form { path: path.to_path_buf(), kind: PUBLIC })
+    if key.len() != 32 {
+        return Err(KeyError::Form { path: path.to_path_buf(), kind: PUBLIC });
     }
+    if is_sound_key(&key) { Ok(key) } else { Err(KeyError::Weak { path: path.to_path_buf() }) }
 }
 
 fn parse(path: &Path, kind: &'static str) -> Result<Vec<u8>, KeyError> {
@@ -207,6 +216,17 @@ mod tests {
         assert_eq!(trusted.verify(&id, b"massage", &signature), Some(false));
         assert_eq!(trusted.verify(&id, b"message", "nonsense"), Some(false));
         assert_eq!(trusted.verify("0000", b"message", &signature), None);
+    }
+
+    #[test]
+    fn a_key_for_which_anybody_can_sign_is_not_trusted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weak.pub");
+        let mut neutral = [0; 32];
+        neutral[0] = 1;
+        fs::write(&path, format!("{PUBLIC} {}\n", STANDARD.encode(neutral))).unwrap();
+        let error = TrustedKeys::read(std::slice::from_ref(&path)).unwrap_err().to_string();
+        assert!(error.contains("weak.pub holds a point of small order"), "{error}");
     }
 
     #[test]

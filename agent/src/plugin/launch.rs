@@ -16,7 +16,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, ExitStatus};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -43,6 +43,8 @@ const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN
 const ALWAYS: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 /// How often devices are looked for.
 const LOOK: Duration = Duration::from_millis(25);
+/// How often the plugin's end is looked for meanwhile: every call waits half of it.
+const TICK: Duration = Duration::from_millis(3);
 
 /// What the launcher is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -138,17 +140,23 @@ fn outer(text: &str, spec: &Spec) -> Result<ExitCode, LaunchError> {
     let waiting = failed("waiting for the second stage");
     let status: ExitStatus = match shown {
         None => child.wait().map_err(waiting)?,
-        Some(mut shown) => loop {
-            if let Some(status) =
-                child.try_wait().map_err(failed("waiting for the second stage"))?
-            {
-                break status;
+        Some(mut shown) => {
+            let mut looked = Instant::now();
+            loop {
+                if let Some(status) =
+                    child.try_wait().map_err(failed("waiting for the second stage"))?
+                {
+                    break status;
+                }
+                if looked.elapsed() >= LOOK {
+                    if let Err(error) = shown.look() {
+                        tracing::warn!("a device could not be shown to the plugin: {error}");
+                    }
+                    looked = Instant::now();
+                }
+                thread::sleep(TICK);
             }
-            if let Err(error) = shown.look() {
-                tracing::warn!("a device could not be shown to the plugin: {error}");
-            }
-            thread::sleep(LOOK);
-        },
+        }
     };
     drop(group);
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);

@@ -213,14 +213,16 @@ impl Running {
         let by = Instant::now() + patience;
         let mut ended = self.ended();
         while !ended && Instant::now() < by {
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(1));
             ended = self.ended();
         }
         // Before the child is reaped, so that the number of its group cannot be another's yet.
         killpg(self.group, Signal::SIGKILL).ok();
         let status = self.child.wait().ok();
-        // What it wrote last may still be in the pipe.
-        thread::sleep(Duration::from_millis(10));
+        if !answered {
+            // Its last words are told then, and may still be in the pipe.
+            thread::sleep(Duration::from_millis(10));
+        }
         status.filter(|_| ended)
     }
 

@@ -10,6 +10,7 @@ mod canonical;
 mod certificate;
 mod crypt;
 mod device;
+mod ed25519;
 mod evidence;
 mod order;
 mod report;
@@ -24,6 +25,7 @@ pub use certificate::{
 };
 pub use crypt::{hash_password, is_password_hash};
 pub use device::is_on_disk;
+pub use ed25519::is_sound_key;
 pub use evidence::{
     Committed, Configured, Erased, Evidence, Mirrored, PluginOutcome, PluginResult, Readback,
     ReadbackMode, Written,

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use ironwright_api::{Seal, SignedCertificate};
+use ironwright_api::{Seal, SignedCertificate, is_sound_key};
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 
@@ -124,7 +124,9 @@ pub fn fits(seal: &Seal, text: &str) -> bool {
     let (Some(key), Some(signature)) = (bytes(&seal.public_key), bytes(&seal.signature)) else {
         return false;
     };
-    UnparsedPublicKey::new(&ED25519, key).verify(text.as_bytes(), &signature).is_ok()
+    // For a key of small order anybody can make a signature that fits.
+    is_sound_key(&key)
+        && UnparsedPublicKey::new(&ED25519, key).verify(text.as_bytes(), &signature).is_ok()
 }
 
 /// Whether `text` has the form of a public key: 64 lower-case hexadecimal digits.
@@ -178,6 +180,16 @@ mod tests {
         std::fs::write(dir.join(KEY_FILE), b"x").unwrap();
         let error = SigningKey::load_or_make(&dir).unwrap_err().to_string();
         assert!(error.contains("restore it from a copy"), "{error}");
+    }
+
+    #[test]
+    fn a_key_for_which_anybody_can_sign_everything_is_refused() {
+        // R is the base point (RFC 8032, 5.1) and S is 1: with the neutral element as the key that is a signature of every text.
+        let neutral = format!("01{}", "00".repeat(31));
+        let signature = format!("58{}01{}", "66".repeat(31), "00".repeat(31));
+        let (key, signed) = (bytes(&neutral).unwrap(), bytes(&signature).unwrap());
+        assert!(UnparsedPublicKey::new(&ED25519, key).verify(b"any text", &signed).is_ok());
+        assert!(!fits(&Seal { public_key: neutral, signature }, "any text"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::nodes::find;
-use super::request::Body;
+use super::request::{Body, text};
 use crate::actions;
 use crate::app::App;
 use crate::node::attributes::flag;
@@ -36,9 +36,7 @@ pub async fn set_boot_device(
     Path(ident): Path<String>,
     Body(body): Body,
 ) -> Result<StatusCode, ApiError> {
-    let name = body["boot_device"].as_str();
-    let name =
-        name.ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: boot_device".into()))?;
+    let name = text(&body, "boot_device")?;
     let device = BootDevice::parse(name).ok_or_else(|| {
         ApiError::Invalid(format!(
             "Invalid boot device {name} specified; supported are {}.",

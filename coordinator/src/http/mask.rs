@@ -99,6 +99,16 @@ pub fn without_password(text: &str) -> Option<String> {
     Some(format!("{scheme}://{user}:{MASK}{after}"))
 }
 
+/// A URL for sentences, whatever it is: its password masked, and its query too, which is where signatures are.
+#[must_use]
+pub fn for_people(text: &str) -> String {
+    let text = without_password(text).unwrap_or_else(|| text.to_owned());
+    match text.split_once('?') {
+        Some((before, _)) => format!("{before}?{MASK}"),
+        None => text,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -132,6 +142,17 @@ mod tests {
             ("no url: a@b", None),
         ] {
             assert_eq!(without_password(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_in_a_sentence_has_neither_password_nor_signature() {
+        for (text, expected) in [
+            ("https://u:p@h/x?X-Amz-Signature=s3cret&y=1", "https://u:******@h/x?******"),
+            ("ftp//h/x?sig=s3cret", "ftp//h/x?******"),
+            ("http://h/x", "http://h/x"),
+        ] {
+            assert_eq!(for_people(text), expected);
         }
     }
 

@@ -146,6 +146,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Deepest nesting of a body: Ironic's.
 const DEPTH: usize = 25;
 
+/// How much of a wrong value an answer repeats, characters.
+const SHOWN_MAX: usize = 100;
+
 /// How deep objects and lists are nested; nothing is parsed for it.
 fn depth(bytes: &[u8]) -> usize {
     let (mut depth, mut deepest, mut in_text, mut escaped) = (0usize, 0usize, false, false);
@@ -161,6 +164,49 @@ fn depth(bytes: &[u8]) -> usize {
         deepest = deepest.max(depth);
     }
     deepest
+}
+
+/// The first integer that JSON here cannot keep, with the key it is under: it would come back with other digits.
+fn too_long_integer(bytes: &[u8]) -> Option<(String, String)> {
+    let (mut at, mut key, mut text) = (0, "", "");
+    while let Some(byte) = bytes.get(at) {
+        let rest = bytes.get(at..).unwrap_or_default();
+        match byte {
+            b'"' => {
+                let inside = rest.get(1..).unwrap_or_default();
+                let mut escaped = false;
+                let ends = |byte: &u8| {
+                    let ends = *byte == b'"' && !escaped;
+                    escaped = *byte == b'\\' && !escaped;
+                    ends
+                };
+                let length = inside.iter().position(ends).unwrap_or(inside.len());
+                text = inside.get(..length).map(str_of).unwrap_or_default();
+                at += length + 2;
+            }
+            b':' => {
+                key = text;
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                let part =
+                    |byte: &u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
+                let length = rest.iter().take_while(|byte| part(byte)).count();
+                let number = rest.get(..length).map(str_of).unwrap_or_default();
+                let whole = !number.contains(['.', 'e', 'E']);
+                if whole && number.parse::<i64>().is_err() && number.parse::<u64>().is_err() {
+                    return Some((key.to_owned(), number.to_owned()));
+                }
+                at += length;
+            }
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+fn str_of(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
 }
 
 /// The whole body, if it is not longer than `limit` bytes and there in time.
@@ -208,13 +254,105 @@ impl<S: Sync, const KIB: usize> FromRequest<S> for Body<KIB> {
                 "The body's objects and lists are nested {deepest} deep; at most {DEPTH} are allowed."
             )));
         }
-        serde_json::from_slice(&bytes).map(Self).map_err(wrong)
+        let body = serde_json::from_slice(&bytes).map(Self).map_err(wrong)?;
+        match too_long_integer(&bytes) {
+            None => Ok(body),
+            Some((key, number)) => Err(ApiError::Invalid(format!(
+                "Invalid value for {key}: {number:.100} would lose digits. Integers from {} to {} are kept as they are; give others as \
+                 text.",
+                i64::MIN,
+                u64::MAX
+            ))),
+        }
     }
+}
+
+/// A member of a body that must be there and be text.
+///
+/// # Errors
+///
+/// 400 where it is missing, or something else: with its name, what it is, and what is wanted.
+pub fn text<'a>(body: &'a Value, name: &str) -> Result<&'a str, ApiError> {
+    let kind = match body.get(name) {
+        Some(Value::String(text)) => return Ok(text),
+        None | Some(Value::Null) => {
+            return Err(ApiError::Invalid(format!("Missing mandatory parameter: {name}")));
+        }
+        Some(Value::Bool(_)) => "a boolean",
+        Some(Value::Number(_)) => "a number",
+        Some(Value::Array(_)) => "a list",
+        Some(Value::Object(_)) => "an object",
+    };
+    let found: String = body.get(name).map(Value::to_string).unwrap_or_default();
+    let found: String = found.chars().take(SHOWN_MAX).collect();
+    Err(ApiError::Invalid(format!("Invalid value for {name}: {found} is {kind}, it must be text.")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_that_is_no_text_is_named_with_its_value_and_what_is_wanted() {
+        for (body, expected) in [
+            (serde_json::json!({"target": "active"}), "active"),
+            (serde_json::json!({}), "Missing mandatory parameter: target"),
+            (serde_json::json!({"target": null}), "Missing mandatory parameter: target"),
+            (Value::Null, "Missing mandatory parameter: target"),
+            (
+                serde_json::json!({"target": 5}),
+                "Invalid value for target: 5 is a number, it must be text.",
+            ),
+            (
+                serde_json::json!({"target": ["x"]}),
+                "Invalid value for target: [\"x\"] is a list, it must be text.",
+            ),
+        ] {
+            let found = text(&body, "target").map_or_else(|error| error.to_string(), str::to_owned);
+            assert_eq!(found, expected);
+        }
+        let long = serde_json::json!({"target": vec![1; 1000]});
+        assert!(text(&long, "target").unwrap_err().to_string().len() < 200);
+    }
+
+    #[tokio::test]
+    async fn a_body_with_an_integer_that_would_lose_digits_is_refused_with_field_value_and_limits()
+    {
+        for (number, good) in [("18446744073709551615", true), ("123456789012345678901", false)] {
+            let text = format!(r#"{{"driver": "ipmi", "extra": {{"serial": {number}}}}}"#);
+            let request = Request::new(axum::body::Body::from(text));
+            match (Body::<1024>::from_request(request, &()).await, good) {
+                (Ok(Body(body)), true) => assert_eq!(body["extra"]["serial"].to_string(), number),
+                (Err(error), false) => assert_eq!(
+                    error.to_string(),
+                    "Invalid value for serial: 123456789012345678901 would lose digits. Integers from -9223372036854775808 to \
+                     18446744073709551615 are kept as they are; give others as text."
+                ),
+                (other, _) => panic!("{number}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn integers_that_would_lose_digits_are_found_wherever_they_are() {
+        for (body, expected) in [
+            (r#"{"a": 18446744073709551615, "b": -9223372036854775808}"#, None),
+            (r#"{"a": 18446744073709551616}"#, Some(("a", "18446744073709551616"))),
+            (r#"{"a": -9223372036854775809}"#, Some(("a", "-9223372036854775809"))),
+            (
+                r#"[{"op": "add", "path": "/extra/n", "value": {"x": [1, 99999999999999999999]}}]"#,
+                Some(("x", "99999999999999999999")),
+            ),
+            // Text, fractions and powers of ten are not integers.
+            (r#"{"a": "99999999999999999999", "b": 1e30, "c": 99999999999999999999.5}"#, None),
+            (r#"{"\"99999999999999999999": 1}"#, None),
+            ("99999999999999999999", Some(("", "99999999999999999999"))),
+        ] {
+            let found = too_long_integer(body.as_bytes());
+            let found = found.as_ref().map(|(key, number)| (key.as_str(), number.as_str()));
+            assert_eq!(found, expected, "{body}");
+        }
+    }
 
     fn query(pairs: &[(&str, &str)]) -> Query {
         Query { pairs: pairs.iter().map(|pair| (pair.0.to_owned(), pair.1.to_owned())).collect() }

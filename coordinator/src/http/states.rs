@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::fields::{NODE, visible};
 use super::nodes::find;
 use super::representation::{self, Shape};
-use super::request::{Base, Body};
+use super::request::{Base, Body, text};
 use super::version::Version;
 use crate::actions;
 use crate::app::App;
@@ -102,13 +102,11 @@ fn power_target(body: &Value, version: Version) -> Result<(PowerTarget, Option<u
     if !unknown.is_empty() {
         return Err(ApiError::Invalid(format!("Unknown parameter(s) in the body: {unknown:?}.")));
     }
-    let text = body["target"]
-        .as_str()
-        .ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: target".into()))?;
-    let target = PowerTarget::parse(text).ok_or_else(|| {
+    let asked = text(body, "target")?;
+    let target = PowerTarget::parse(asked).ok_or_else(|| {
         let known: Vec<&str> = PowerTarget::ALL.iter().map(|target| target.text()).collect();
         ApiError::Invalid(format!(
-            "Invalid power target '{text}'; valid are: {}.",
+            "Invalid power target '{asked}'; valid are: {}.",
             known.join(", ")
         ))
     })?;

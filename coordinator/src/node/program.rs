@@ -26,6 +26,9 @@ const CORE: [&str; 6] = [
 const INTERFACES: [&str; 7] =
     ["vendor", "power", "management", "firmware", "deploy", "bios", "raid"];
 
+/// Names of the steps that the coordinator performs itself, [`Own`]: of the interface `power`, as Ironic shows them.
+pub const OWN: [&str; 5] = ["power_on", "power_off", "reboot", "hold", "wait"];
+
 /// A step that the coordinator performs itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

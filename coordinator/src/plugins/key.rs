@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ironwright_api::PLUGIN_PUBLIC_KEY;
+use ironwright_api::{PLUGIN_PUBLIC_KEY, is_sound_key};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use sha2::{Digest as _, Sha256};
 
@@ -33,6 +33,15 @@ pub enum KeyError {
         path.display()
     )]
     Form {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A point for which anybody can make signatures.
+    #[error(
+        "{} holds a point of small order, for which anybody can sign anything: make a key with `ironwright-agent plugin keygen`",
+        path.display()
+    )]
+    Weak {
         /// Which.
         path: PathBuf,
     },
@@ -95,9 +104,28 @@ fn public(path: &Path) -> Result<Vec<u8>, KeyError> {
         (Some(PLUGIN_PUBLIC_KEY), Some(word)) => STANDARD.decode(word).ok(),
         _ => None,
     };
-    key.filter(|key| key.len() == KEY_BYTES).ok_or_else(|| KeyError::Form { path: path.to_owned() })
+    let key = key.filter(|key| key.len() == KEY_BYTES);
+    let key = key.ok_or_else(|| KeyError::Form { path: path.to_owned() })?;
+    if is_sound_key(&key) { Ok(key) } else { Err(KeyError::Weak { path: path.to_owned() }) }
 }
 
 fn id(key: &[u8]) -> String {
     Sha256::digest(key).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_for_which_anybody_can_sign_is_not_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("weak.pub");
+        let mut neutral = [0; KEY_BYTES];
+        neutral[0] = 1;
+        std::fs::write(&path, format!("{PLUGIN_PUBLIC_KEY} {}\n", STANDARD.encode(neutral)))
+            .unwrap();
+        let error = TrustedKeys::read(std::slice::from_ref(&path)).unwrap_err().to_string();
+        assert!(error.contains("weak.pub holds a point of small order"), "{error}");
+    }
 }

@@ -18,7 +18,7 @@ async fn a_disk_that_refuses_or_lies_is_caught() {
     for (disk, expected) in [
         (
             MemoryDisk::failing(DISK, DiskOp::Write, 2 << 20),
-            format!("{WIPED}cannot write the image: write of 1048576 bytes at offset 2097152 on /dev/memory: Input/output error (os error 5)"),
+            format!("{WIPED}cannot write the image: write of 393216 bytes at offset 2097152 on /dev/memory: Input/output error (os error 5)"),
         ),
         (
             MemoryDisk::lying(DISK, (2 << 20) + 77),

@@ -91,6 +91,27 @@ async fn nothing_bootable_is_written_before_the_end_and_lba_0_last() {
 }
 
 #[tokio::test]
+async fn zeros_among_data_are_zeroed_and_not_written() {
+    let content = sparse_content();
+    let zeros = (1 << 20) + (64 << 10)..4 << 20;
+    for (name, file) in [("raw", content.clone()), ("raw.zst", zstd(&content))] {
+        let server = Server::good(file.clone(), true).await;
+        let disk = Arc::new(MemoryDisk::new(8 << 20));
+        let request = request(&server, &sha256_hex(&file));
+        let outcome = write_to(&server, &disk, &request, &quick()).await.unwrap();
+        assert_eq!((outcome.written.format.as_str(), outcome.written.proven), (name, true));
+        assert_eq!(disk.content()[..content.len()], content);
+        let inside = |op| {
+            let ops = disk.ops().into_iter().filter(move |(other, ..)| *other == op);
+            ops.map(|(_, at, len)| (at + len).min(zeros.end).saturating_sub(at.max(zeros.start)))
+                .sum::<u64>()
+        };
+        assert_eq!(inside(crate::sys::disk::DiskOp::Write), 0, "{name}");
+        assert!(inside(crate::sys::disk::DiskOp::Zero) >= zeros.end - zeros.start, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn an_image_shorter_than_the_held_areas_is_written_too() {
     for len in [1, 511, 70_000, (1 << 20) + 1] {
         let content = mixed_content(len);

@@ -54,8 +54,8 @@ impl Group {
 
     fn make(root: &Path, memory: bool) -> Result<Self, LaunchError> {
         for old in fs::read_dir(root).into_iter().flatten().flatten() {
-            if old.file_name().as_encoded_bytes().starts_with(NAME.as_bytes()) {
-                // One that still has processes is somebody's.
+            // One that still has processes cannot be removed, and is somebody's.
+            if old.file_name().to_str().is_some_and(is_left) {
                 fs::remove_dir(old.path()).ok();
             }
         }
@@ -77,6 +77,14 @@ impl Group {
             "the plugin's memory was not limited: this kernel has no memory controller in cgroup version 2",
         )
     }
+}
+
+/// Whether this is the group of a launcher that is no more: that of one that lives may be empty because it is new.
+fn is_left(name: &str) -> bool {
+    let number = name.strip_prefix(NAME).map(|rest| rest.split('-').next().unwrap_or_default());
+    number.is_some_and(|number| {
+        number == std::process::id().to_string() || !Path::new("/proc").join(number).exists()
+    })
 }
 
 /// A group of this process's own. Numbers of processes come again, and a group whose launcher was killed may still hold a process
@@ -140,7 +148,12 @@ mod tests {
         // Here a file stands for what keeps the kernel from removing a group: a process in it.
         fs::create_dir(named("-1")).unwrap();
         fs::write(named("-1").join("held"), "").unwrap();
+        // Another launcher's, which lives, and something that is none of ours.
+        let others =
+            [format!("{NAME}1"), "user.slice".to_owned()].map(|name| root.path().join(name));
+        others.iter().for_each(|path| fs::create_dir(path).unwrap());
         let first = Group::make(root.path(), true).unwrap();
+        assert!(others.iter().all(|path| path.exists()));
         assert_eq!((&first.folder, first.lacks()), (&named(""), None));
         let second = Group::make(root.path(), false).unwrap();
         assert_eq!(second.folder, named("-2"));

@@ -98,6 +98,27 @@ async fn wrong_fields_values_and_paths_are_named_and_change_nothing() {
         (
             "PUT",
             "/v1/nodes/n/states/provision",
+            json!({"target": 5}),
+            400,
+            vec!["Invalid value for target: 5 is a number, it must be text"],
+        ),
+        (
+            "PUT",
+            "/v1/nodes/n/states/power",
+            json!({"target": true}),
+            400,
+            vec!["target: true is a boolean"],
+        ),
+        (
+            "PUT",
+            "/v1/nodes/n/management/boot_device",
+            json!({"boot_device": ["pxe"]}),
+            400,
+            vec!["boot_device: [\"pxe\"] is a list"],
+        ),
+        (
+            "PUT",
+            "/v1/nodes/n/states/provision",
             json!({"target": "rebuild"}),
             400,
             vec!["\"rebuild\"", "\"available\""],

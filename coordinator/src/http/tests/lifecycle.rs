@@ -105,6 +105,29 @@ async fn a_fake_machine_is_held_by_its_steps_goes_on_and_can_be_aborted() {
 }
 
 #[tokio::test]
+async fn steps_that_a_fake_machine_has_not_are_refused_at_the_order() {
+    let client = fake(json!({})).await;
+    ask(&client, json!({"target": "manage"})).await;
+    let clean = |step: &str| json!({"target": "clean", "clean_steps": [{"interface": "deploy", "step": step}]});
+    let (status, fault) = refused(&client, clean("erase_everything")).await;
+    assert_eq!(status, 400, "{fault}");
+    assert!(
+        fault.contains("no clean step deploy.erase_everything; it has deploy.erase_devices"),
+        "{fault}"
+    );
+    assert_eq!(client.get("/v1/nodes/n").await.json()["provision_state"], "manageable");
+    assert_eq!(ask(&client, clean("erase_devices")).await["provision_state"], "manageable");
+    ask(&client, json!({"target": "adopt"})).await;
+    let service = json!({"target": "service", "service_steps": [{"interface": "deploy", "step": "erase_devices"}]});
+    let (status, fault) = refused(&client, service).await;
+    assert_eq!(
+        (status, fault.contains("no service step deploy.erase_devices")),
+        (400, true),
+        "{fault}"
+    );
+}
+
+#[tokio::test]
 async fn a_held_node_is_given_up_when_nobody_lets_it_go_on() {
     let mut client = fake(json!({})).await;
     client.app.clock = crate::app::Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());

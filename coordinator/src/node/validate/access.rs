@@ -9,7 +9,7 @@ use ironwright_api::ImageAccess;
 use serde_json::Value;
 
 use super::text;
-use crate::http::mask::without_password;
+use crate::http::mask::for_people;
 use crate::node::Node;
 
 /// More mirrors than anybody has.
@@ -110,10 +110,9 @@ pub(super) fn is_http(text: &str) -> bool {
 
 /// A value as people may see it.
 pub(super) fn shown(value: &Value) -> String {
-    value.as_str().map_or_else(
-        || value.to_string(),
-        |text| format!("'{}'", without_password(text).unwrap_or_else(|| text.to_owned())),
-    )
+    value
+        .as_str()
+        .map_or_else(|| for_people(&value.to_string()), |text| format!("'{}'", for_people(text)))
 }
 
 #[cfg(test)]

@@ -253,6 +253,14 @@ mod tests {
                 "whole-disk or partition",
             ),
             (json!({"image_source": "ftp://u:hunter2@h/x", "image_checksum": "zz"}), "no sha256"),
+            (
+                json!({"image_source": "ftp://h/x?X-Amz-Signature=hunter2", "image_checksum": good}),
+                "it is 'ftp://h/x?******'",
+            ),
+            (
+                json!({"image_source": ["http://h/x?X-Amz-Signature=hunter2"], "image_checksum": good}),
+                "it is [\"http://h/x?******",
+            ),
         ] {
             let text = asked(info.clone()).unwrap_err();
             assert!(text.contains(part) && !text.contains("hunter2"), "{info}: {text}");

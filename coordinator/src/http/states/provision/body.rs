@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::steps::{Step, deploy_step, in_order, one_step};
 use crate::actions::Request;
 use crate::http::error::ApiError;
+use crate::http::request::text;
 use crate::http::version::Version;
 use crate::node::attributes::flag;
 use crate::node::lifecycle::Verb;
@@ -57,6 +58,7 @@ pub(super) struct Asked {
 /// The request in a body; every problem of its shape at once.
 pub(super) fn request(body: &Value, version: Version) -> Result<Asked, ApiError> {
     let empty = Map::new();
+    let whole = body;
     let body = body.as_object().unwrap_or(&empty);
     let mut problems = Vec::new();
     for key in body.iter().filter(|(_, value)| !value.is_null()).map(|(key, _)| key) {
@@ -70,10 +72,7 @@ pub(super) fn request(body: &Value, version: Version) -> Result<Asked, ApiError>
             Some(_) => {}
         }
     }
-    let target = body.get("target").and_then(Value::as_str);
-    let target =
-        target.ok_or_else(|| ApiError::Invalid("Missing mandatory parameter: target".into()))?;
-    let verb = verb(target, version)?;
+    let verb = verb(text(whole, "target")?, version)?;
     let given = |key: &str| body.get(key).filter(|value| !value.is_null());
     let without_ramdisk =
         given("disable_ramdisk").map_or(Ok(false), |value| without_ramdisk(verb, value, version));
