@@ -210,6 +210,8 @@ fn create(array: &Array) -> Result<String, Problem> {
     let held = tool::hold(&array.device)?;
     tool::run("mdadm", &args)?;
     drop(held);
+    // An earlier array of the same shape had its data in the same place: its partition table must not come back in this one.
+    tool::wipe_ends(&array.device)?;
     let detail = tool::detail(&array.device)?;
     let said = |key: &str| detail.get(key).map_or("", String::as_str);
     let uuid = said("MD_UUID").to_owned();
