@@ -8,9 +8,12 @@ use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::nodes::{find, update};
-use super::request::Body;
+use super::request::{Body, text};
 use crate::app::App;
 use crate::node::Node;
+
+/// Longest identifier of a VIF, bytes.
+const VIF_BYTES: usize = 255;
 
 /// `GET …/vifs`.
 ///
@@ -36,10 +39,13 @@ pub async fn attach(
     Path(ident): Path<String>,
     Body(body): Body,
 ) -> Result<StatusCode, ApiError> {
-    let id = body["id"].as_str().filter(|id| !id.is_empty() && id.len() <= 255);
-    let id = id.ok_or_else(|| {
-        ApiError::Invalid("Missing mandatory parameter: id, the VIF's identifier.".into())
-    })?;
+    let id = text(&body, "id")?;
+    if !(1..=VIF_BYTES).contains(&id.len()) {
+        return Err(ApiError::Invalid(format!(
+            "Invalid value for id: it has {} bytes, a VIF's identifier has 1 to {VIF_BYTES}.",
+            id.len()
+        )));
+    }
     change(&app, &ident, |node, mut ids| {
         if ids.iter().any(|known| known == id) {
             return Err(ApiError::Conflict(format!(

@@ -178,8 +178,8 @@ fn judge<'a>(fwupd: &dyn Fwupd, device: &Device, entry: &'a Entry) -> Result<Pin
     Ok(of(true, older))
 }
 
-/// Whether the cabinets of what is due have the versions that are pinned and no others; changes nothing. Of several versions
-/// fwupdtool takes what it likes, and has no option that names one.
+/// Whether the cabinets of what is due have the versions that are pinned and no others; changes nothing. Of several components for
+/// a device fwupdtool chooses, and has no option that names one; of a component's releases it takes, and shows, the first.
 ///
 /// # Errors
 /// What a cabinet has instead, or besides; or that fwupdtool failed.

@@ -96,6 +96,14 @@ async fn wrong_fields_values_and_paths_are_named_and_change_nothing() {
             vec!["ansible", "direct"],
         ),
         (
+            "POST",
+            "/v1/nodes/n/vifs",
+            json!({"id": 5}),
+            400,
+            vec!["Invalid value for id: 5 is a number"],
+        ),
+        ("POST", "/v1/nodes/n/vifs", json!({"id": ""}), 400, vec!["id: it has 0 bytes"]),
+        (
             "PUT",
             "/v1/nodes/n/states/provision",
             json!({"target": 5}),
