@@ -32,8 +32,8 @@ pub use error::ImageError;
 pub use http::{BadAuthorization, Http};
 pub use source::SourceError;
 pub(crate) use source::public_url;
-pub(crate) use starter::clear as clear_starters;
 pub use starter::{Starter, StillStarts};
+pub(crate) use starter::{clear as clear_starters, left_alone, sweep as sweep_starters};
 
 use crate::sys::disk::BlockDevice;
 use tuning::Tuning;

@@ -5,6 +5,7 @@
 
 mod assemble;
 pub mod label;
+mod missing;
 
 use std::path::PathBuf;
 
@@ -15,8 +16,10 @@ pub use assemble::{RaidError, assemble, remains};
 
 use crate::sys::disk::{Access, BlockDevice, RealDisk, first_non_zero};
 
-/// Bytes at the start of an array that are looked at: all of it on one member, as mdadm's chunks have 512 KiB.
-const START_BYTES: usize = 64 << 10;
+/// Bytes at the start of an array that are looked at: one chunk, as mdadm makes them, so that all of it is on one member. Every file
+/// system shows in it, also those that begin with nothing (btrfs' superblock is at 64 KiB), and a deploy writes nothing there before
+/// its commit.
+const START_BYTES: usize = 512 << 10;
 
 /// The arrays of a node, running.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +51,7 @@ pub struct Member {
 }
 
 /// What of a node's arrays is here, whether they run or not.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Remains {
     /// Members of the array that the operating system goes to.
     pub root: Vec<Member>,
@@ -56,6 +59,8 @@ pub struct Remains {
     pub esp: Vec<Member>,
     /// Where the first bytes of the root array are: device node of a member, and offset on it, bytes.
     pub starts: Vec<(PathBuf, u64)>,
+    /// Members that are not here, or whose label cannot be read: what is known of each, and why it is listed.
+    pub missing: Vec<(String, String)>,
 }
 
 impl Remains {
@@ -84,6 +89,8 @@ struct Named {
     arrays: Vec<String>,
     /// Which of them is the root volume.
     root: usize,
+    /// Members that the root volume was built of: device node, and serial number of the disk; each empty where it is not recorded.
+    members: Vec<(String, String)>,
     /// UUID of the mirror of EFI system partitions.
     esp: Option<String>,
 }
@@ -108,8 +115,17 @@ fn named(config: &Value) -> Result<Option<Named>, RaidError> {
     let arrays = arrays.ok_or(RaidError::NoUuid)?;
     let is_root = |disk: &&Value| disk.get("is_root_volume").and_then(Value::as_bool) == Some(true);
     let root = disks.iter().position(is_root).unwrap_or(0);
+    let members = disks.get(root).map(|disk| recorded(disk)).unwrap_or_default();
     let esp = config.get("esp").and_then(|esp| esp.get("uuid")).and_then(Value::as_str);
-    Ok(Some(Named { arrays, root, esp: esp.map(str::to_owned) }))
+    Ok(Some(Named { arrays, root, members, esp: esp.map(str::to_owned) }))
+}
+
+/// `members` and `member_serials` of an array.
+fn recorded(disk: &Value) -> Vec<(String, String)> {
+    let list = |key: &str| disk.get(key).and_then(Value::as_array).into_iter().flatten();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let serials = list("member_serials").map(text).chain(std::iter::repeat(String::new()));
+    list("members").map(text).zip(serials).collect()
 }
 
 impl RaidError {
@@ -156,14 +172,14 @@ pub fn with_disks_named(
 }
 
 /// Gives each array of a configuration that a plugin built the serial numbers of its `members`' disks (`member_serials`, empty where
-/// there is none): device names change between boots.
+/// there is none): device names change between boots. A plugin that knows them itself is believed.
 pub fn add_serials(config: &mut Value, serial: impl Fn(&str) -> Option<String>) {
     let disks = config.get_mut("logical_disks").and_then(Value::as_array_mut);
     for disk in disks.into_iter().flatten().filter_map(Value::as_object_mut) {
         let Some(members) = disk.get("members").and_then(Value::as_array) else { continue };
         let of = |member: &Value| member.as_str().and_then(&serial).unwrap_or_default();
         let serials: Vec<String> = members.iter().map(of).collect();
-        disk.insert("member_serials".to_owned(), serde_json::json!(serials));
+        disk.entry("member_serials").or_insert_with(|| serde_json::json!(serials));
     }
 }
 
@@ -190,6 +206,13 @@ mod tests {
         assert_eq!(named(&config).unwrap().unwrap().esp.as_deref(), Some("e"));
         let config = json!({"logical_disks": [{"controller": "software"}]});
         assert!(matches!(named(&config), Err(RaidError::NoUuid)));
+        let mut second = disk("b", true);
+        second["members"] = json!(["/dev/sda2", 5, "/dev/sdc2"]);
+        second["member_serials"] = json!(["A", "B"]);
+        let config = json!({"logical_disks": [disk("a", false), second]});
+        let members = [("/dev/sda2", "A"), ("", "B"), ("/dev/sdc2", "")];
+        let members = members.map(|(node, serial)| (node.to_owned(), serial.to_owned()));
+        assert_eq!(named(&config).unwrap().unwrap().members, members);
     }
 
     #[test]
@@ -200,6 +223,10 @@ mod tests {
         add_serials(&mut config, serial);
         assert_eq!(config["logical_disks"][0]["member_serials"], json!(["ONE", "", ""]));
         assert_eq!(config["logical_disks"][1], json!({"size_gb": 5}));
+        let own = json!({"members": ["/dev/sda2"], "member_serials": ["OWN"]});
+        let mut config = json!({"logical_disks": [own]});
+        add_serials(&mut config, serial);
+        assert_eq!(config["logical_disks"], json!([own]), "the plugin's own");
         let mut none = json!({"deleted": []});
         add_serials(&mut none, serial);
         assert_eq!(none, json!({"deleted": []}));

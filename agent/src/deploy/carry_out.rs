@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use super::fetch;
 use super::perform::Performer;
 use super::run::run;
-use super::{Action, Ground, Plan, Problem, committed, members, plan, refuse_early};
+use super::{Action, Ground, Plan, Problem, RootDisk, committed, members, plan, refuse_early};
 use crate::configdrive::{self, ConfigDrive, Form};
 use crate::heartbeat::OrderDesk;
 use crate::order::{Machine, blocking};
-use crate::raid;
+use crate::raid::{self, Arrays};
 use crate::report::chain;
 use crate::steps::{self, Choice, Job, Phase, before_image, run as work};
 
@@ -98,13 +98,8 @@ pub(super) async fn ready(
         }
         Err(problem) => (None, Err(problem)),
     };
-    let (uefi, checked) = (facts.uefi, arrays.clone());
-    let members = blocking(move || {
-        let fits = checked.map_or(Ok(()), |arrays| members::fits_machine(&arrays, uefi));
-        Ok(fits.map_err(|error| Problem::Members { why: chain(&error) }))
-    });
-    let members = members.await?;
-    let ground = Ground { disk, drive_bytes, uefi, on_array: arrays.is_some(), members };
+    let (uefi, looked_at) = (facts.uefi, arrays.clone());
+    let ground = blocking(move || Ok(ground(disk, drive_bytes, uefi, looked_at.as_ref()))).await?;
     let plan = plan(order, ground, done)?;
     let steps: Vec<&str> = plan.actions.iter().map(|action| action.name()).collect();
     tracing::info!("deploy to {}: {}", plan.disk.path.display(), steps.join(", "));
@@ -115,6 +110,18 @@ pub(super) async fn ready(
     let mut performer = Performer::open(machine, (order, done), disks, drive, desk.clone())?;
     performer.on_array(arrays, facts.uefi);
     Ok((plan, performer))
+}
+
+/// What the plan is made from. The members of arrays are read: whether this machine can start from them at all.
+fn ground(
+    disk: Result<RootDisk, Problem>,
+    drive_bytes: Result<Option<u64>, Problem>,
+    uefi: bool,
+    arrays: Option<&Arrays>,
+) -> Ground {
+    let fits = arrays.map_or(Ok(()), |arrays| members::fits_machine(arrays, uefi));
+    let members = fits.map_err(|error| Problem::Members { why: chain(&error) });
+    Ground { disk, drive_bytes, uefi, on_array: arrays.is_some(), members }
 }
 
 /// The config drive's file system in memory, so that nothing about it can fail later.
@@ -131,4 +138,23 @@ async fn prepare(
     let (name, uuid) = (&order.node_name, order.node_uuid);
     configdrive::build(&order.configdrive, name, uuid, sector_bytes, fetched.as_deref())
         .map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raid::Array;
+
+    #[test]
+    fn a_machine_that_would_not_start_from_its_arrays_is_refused_before_anything_is_changed() {
+        let why = || Problem::RootDisk { why: String::new() };
+        let root = Array { uuid: String::new(), device: "/dev/md0".into(), members: Vec::new() };
+        let arrays = Arrays { root, esp: None };
+        let refused = ground(Err(why()), Ok(None), true, Some(&arrays));
+        assert!(refused.on_array);
+        let words = refused.members.unwrap_err().to_string();
+        assert!(words.contains("built without EFI system partitions"), "{words}");
+        let plain = ground(Err(why()), Ok(None), true, None);
+        assert!(!plain.on_array && plain.members.is_ok());
+    }
 }

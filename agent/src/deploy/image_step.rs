@@ -34,7 +34,8 @@ pub async fn perform(
     root_device: &Value,
     desk: &OrderDesk,
 ) -> Result<Evidence, Failure> {
-    let mut done = Vec::new();
+    // The step itself has begun; nothing else tells that of an agent before this one, where no record of actions is kept.
+    let mut done = vec![record(Action::WriteImage, false)];
     match put(machine, args, (settings, root_device), desk, &mut done).await {
         Ok(evidence) => Ok(evidence),
         Err(failure) => Err(give_up(machine, &done, failure).await),
@@ -75,23 +76,19 @@ async fn all(
     for (number, action) in actions.iter().enumerate() {
         let left = actions.get(number..).unwrap_or_default();
         desk.check().map_err(|cancelled| taken_back(left, cancelled))?;
-        let step = action.name();
-        let record = |ended| StepRecord {
-            step: step.to_owned(),
-            attempt: 1,
-            ended,
-            evidence: None,
-            reboot: None,
-        };
-        done.push(record(false));
+        done.push(record(*action, false));
         let proof = performer.perform(*action).await?;
-        done.push(record(true));
-        tracing::info!("write_image: {step} done");
+        done.push(record(*action, true));
+        tracing::info!("write_image: {} done", action.name());
         if let Some(Evidence::Written(_)) = proof {
             written = proof;
         }
     }
     Ok(written)
+}
+
+fn record(action: Action, ended: bool) -> StepRecord {
+    StepRecord { step: action.name().to_owned(), attempt: 1, ended, evidence: None, reboot: None }
 }
 
 fn refused(problems: &[String]) -> Failure {
@@ -105,9 +102,33 @@ fn refused(problems: &[String]) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use ironwright_api::NodeRaid;
     use serde_json::json;
+    use uuid::Uuid;
 
     use super::*;
+    use crate::heartbeat::Desk;
+    use crate::order::tests::Lab;
+    use crate::report::LogTail;
+    use crate::sys::Effect;
+
+    #[tokio::test]
+    async fn a_step_that_fails_looks_what_the_members_of_an_array_would_start() {
+        let lab = Lab::with_image(vec![0; 1 << 20]).await;
+        let array = json!({"controller": "software", "uuid": "u", "members": []});
+        let config = json!({"logical_disks": [array]});
+        lab.machine.set_raid(NodeRaid { config, ..NodeRaid::default() });
+        let desk = Arc::new(Desk::new(lab.journal.clone(), LogTail::default()));
+        let desk = desk.for_order(Uuid::nil(), 1);
+        let settings = EraseSettings::default();
+        let failed = perform(&lab.machine, &json!({}), &settings, &Value::Null, &desk).await;
+        let failure = failed.unwrap_err();
+        assert!(failure.message.starts_with("nothing was changed"), "{}", failure.message);
+        let looked = Effect::ClearMembers { uuids: vec!["u".to_owned()] };
+        assert_eq!(lab.machine.system().recorded(), [looked]);
+    }
 
     #[test]
     fn what_is_said_of_the_image_has_no_password_and_no_signature() {

@@ -9,7 +9,8 @@ use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::Value;
 
 use super::label::{LABEL_BYTES, Label, places};
-use super::{Array, Arrays, Member, Remains, named};
+use super::missing::missing;
+use super::{Array, Arrays, Member, Named, Remains, named};
 use crate::report::chain;
 use crate::sys::disk::{Access, BlockDevice, RealDisk};
 use crate::sys::ioctl::md;
@@ -99,9 +100,13 @@ pub fn assemble(system: &System, config: &Value) -> Result<Option<Arrays>, RaidE
 }
 
 /// What of the arrays that `config` names is here, whether they can be started or not; nothing is started. None where it names
-/// none, and on a developer's machine.
+/// none, and on a developer's machine. `serial` gives a disk's serial number.
 #[must_use]
-pub fn remains(system: &System, config: &Value) -> Option<Remains> {
+pub fn remains(
+    system: &System,
+    config: &Value,
+    serial: impl Fn(&Path) -> Option<String>,
+) -> Option<Remains> {
     let named = named(config).ok().flatten()?;
     let root = named.arrays.get(named.root)?;
     if !system.may(Effect::ClearMembers { uuids: named.arrays.clone() }) {
@@ -109,7 +114,29 @@ pub fn remains(system: &System, config: &Value) -> Option<Remains> {
     }
     let found = members(system.root());
     let of = |uuid: &String| found.get(uuid).map(Vec::as_slice).unwrap_or_default();
-    Some(of_arrays(of(root), named.esp.as_ref().map(of).unwrap_or_default()))
+    let (members, esp) = (of(root), named.esp.as_ref().map(of).unwrap_or_default());
+    Some(Remains { missing: not_here(&named, members, esp, &serial), ..of_arrays(members, esp) })
+}
+
+/// The members that are not among those found, of the root array and of the mirror of EFI system partitions.
+fn not_here(
+    named: &Named,
+    root: &[Found],
+    esp: &[Found],
+    serial: &impl Fn(&Path) -> Option<String>,
+) -> Vec<(String, String)> {
+    let of = |uuid: &String, recorded: &[(String, String)], found: &[Found]| {
+        let here = |Found { member, .. }: &Found| {
+            let node = member.node.display().to_string();
+            (node, serial(&member.disk).unwrap_or_default())
+        };
+        let here: Vec<_> = found.iter().map(here).collect();
+        let labelled = found.iter().map(|found| found.label.members).max().unwrap_or(0);
+        missing(uuid, recorded, labelled, &here)
+    };
+    let root = named.arrays.get(named.root).map(|uuid| of(uuid, &named.members, root));
+    let esp = named.esp.as_ref().map(|uuid| of(uuid, &[], esp));
+    root.into_iter().chain(esp).flatten().collect()
 }
 
 fn of_arrays(root: &[Found], esp: &[Found]) -> Remains {
@@ -119,6 +146,7 @@ fn of_arrays(root: &[Found], esp: &[Found]) -> Remains {
         root: members(root),
         esp: members(esp),
         starts: root.iter().filter_map(start).collect(),
+        missing: Vec::new(),
     }
 }
 
@@ -286,7 +314,7 @@ mod tests {
         let config = json!({"logical_disks": [{"controller": "software", "uuid": "u"}]});
         assert!(matches!(assemble(&system, &config), Err(RaidError::Sandbox)));
         assert_eq!(system.recorded(), [Effect::StartArrays { uuids: vec!["u".to_owned()] }]);
-        assert_eq!(remains(&system, &config), None);
+        assert_eq!(remains(&system, &config, |_| None), None);
         assert_eq!(system.recorded()[1..], [Effect::ClearMembers { uuids: vec!["u".to_owned()] }]);
     }
 
@@ -295,13 +323,34 @@ mod tests {
         let mut second = found("/dev/sdb2", 3, None);
         second.label.begins = None;
         let esp = [found("/dev/sda1", 3, None)];
-        let Remains { root, esp, starts } = of_arrays(&[found("/dev/sda2", 3, None), second], &esp);
+        let Remains { root, esp, starts, .. } =
+            of_arrays(&[found("/dev/sda2", 3, None), second], &esp);
         let nodes = |members: &[Member]| -> Vec<String> {
             members.iter().map(|member| member.node.display().to_string()).collect()
         };
         assert_eq!(nodes(&root), ["/dev/sda2", "/dev/sdb2"]);
         assert_eq!(nodes(&esp), ["/dev/sda1"]);
         assert_eq!(starts, [("/dev/sda2".into(), 4096)]);
+    }
+
+    #[test]
+    fn members_that_are_not_here_are_listed_by_record_and_labels() {
+        let array = json!({"controller": "software", "uuid": "u", "members": ["/dev/sda2", "/dev/sdb2"],
+            "member_serials": ["A", "B"]});
+        let config = json!({"logical_disks": [array], "esp": {"uuid": "e"}});
+        let named = named(&config).unwrap().unwrap();
+        let serial = |disk: &Path| (disk == Path::new("/dev/sda")).then(|| "A".to_owned());
+        let names = |root: &[Found], esp: &[Found]| -> Vec<String> {
+            not_here(&named, root, esp, &serial).into_iter().map(|(name, _)| name).collect()
+        };
+        let (root, esp) = (found("/dev/sda2", 2, None), found("/dev/sda1", 2, None));
+        assert_eq!(
+            names(std::slice::from_ref(&root), std::slice::from_ref(&esp)),
+            ["/dev/sdb2", "1 of the 2 members of the array e"]
+        );
+        assert_eq!(names(&[], &[]), ["/dev/sda2", "/dev/sdb2", "all members of the array e"]);
+        let whole = [root, found("/dev/sdb2", 2, None)];
+        assert_eq!(names(&whole, &[esp.clone(), esp]), [""; 0]);
     }
 
     #[test]

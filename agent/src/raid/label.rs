@@ -65,18 +65,22 @@ impl Label {
     }
 }
 
-/// Whether a member has the array's first bytes: each of a mirror has, else the first one, in the layouts that mdadm makes by
-/// itself.
+/// Whether a member has the array's first bytes: each of a mirror has, else the first one. In RAID 6 that is the second one: the first
+/// has the stripe's Q (`raid5_compute_sector`). In the layouts of RAID 5 and 6 whose first stripe ends with P, as in those that mdadm
+/// makes by itself (`ALGORITHM_LEFT_ASYMMETRIC`, `ALGORITHM_LEFT_SYMMETRIC`); of the others it is not told.
 fn has_the_start(label: &[u8]) -> bool {
     let word = |at: usize| Some(u32::from_le_bytes(label.get(at..at + 4)?.try_into().ok()?));
     let role = || {
         let at = FIXED + 2 * usize::try_from(word(160)?).ok()?;
         Some(u16::from_le_bytes(label.get(at..at.checked_add(2)?)?.try_into().ok()?))
     };
-    match (word(72), role()) {
-        (Some(1), Some(role)) => role <= LAST_ROLE,
-        (Some(_), Some(role)) => role == 0,
-        (_, None) | (None, _) => false,
+    match (word(72), word(76), role()) {
+        (Some(1), _, Some(role)) => role <= LAST_ROLE,
+        (Some(5), Some(0 | 2), Some(role)) => role == 0,
+        (Some(6), Some(0 | 2), Some(role)) => role == 1,
+        (Some(5 | 6), ..) => false,
+        (Some(_), _, Some(role)) => role == 0,
+        (_, _, None) | (None, ..) => false,
     }
 }
 
@@ -139,26 +143,43 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn each_member_of_a_mirror_has_the_array_s_start_and_else_the_first_one() {
+    fn each_member_of_a_mirror_has_the_array_s_start_and_else_the_one_with_the_first_chunk() {
         const SPARE: u16 = 0xffff;
-        for (level, role, expected) in [
-            (1_u32, 0_u16, true),
-            (1, 5, true),
-            (1, SPARE, false),
-            (0, 0, true),
-            (0, 1, false),
-            (5, 0, true),
-            (5, 2, false),
-            (10, 0, true),
-            (10, SPARE, false),
+        const LEFT_ASYMMETRIC: u32 = 0;
+        const RIGHT_ASYMMETRIC: u32 = 1;
+        const LEFT_SYMMETRIC: u32 = 2;
+        const NEAR_2: u32 = 0x102;
+        for (level, layout, role, expected) in [
+            (1_u32, 0, 0_u16, true),
+            (1, 0, 5, true),
+            (1, 0, SPARE, false),
+            (0, 0, 0, true),
+            (0, 0, 1, false),
+            (5, LEFT_SYMMETRIC, 0, true),
+            (5, LEFT_ASYMMETRIC, 0, true),
+            (5, LEFT_SYMMETRIC, 2, false),
+            (5, RIGHT_ASYMMETRIC, 0, false),
+            // It has Q.
+            (6, LEFT_SYMMETRIC, 0, false),
+            (6, LEFT_SYMMETRIC, 1, true),
+            (6, LEFT_ASYMMETRIC, 1, true),
+            (6, LEFT_SYMMETRIC, 3, false),
+            (6, RIGHT_ASYMMETRIC, 1, false),
+            (10, NEAR_2, 0, true),
+            (10, NEAR_2, SPARE, false),
         ] {
             let mut bytes = label(UUID, "root", 2, 4096);
             bytes[72..76].copy_from_slice(&level.to_le_bytes());
+            bytes[76..80].copy_from_slice(&layout.to_le_bytes());
             bytes[160..164].copy_from_slice(&3_u32.to_le_bytes());
             bytes[FIXED + 6..FIXED + 8].copy_from_slice(&role.to_le_bytes());
             seal(&mut bytes);
             let begins = Label::parse(&bytes, 2, 4096).unwrap().begins;
-            assert_eq!(begins, expected.then_some(2 << 20), "level {level}, role {role}");
+            assert_eq!(
+                begins,
+                expected.then_some(2 << 20),
+                "level {level}, layout {layout}, role {role}"
+            );
             bytes[160..164].copy_from_slice(&u32::MAX.to_le_bytes());
             seal(&mut bytes);
             assert_eq!(Label::parse(&bytes, 2, 4096).unwrap().begins, None, "no such slot");

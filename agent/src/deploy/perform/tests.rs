@@ -70,8 +70,9 @@ impl OnArray {
         let member =
             |name: &&str| Member { node: self.lab.beside(name), disk: self.lab.beside(name) };
         let esp = members.iter().map(member).collect();
-        let remains = Remains { root: Vec::new(), esp, starts: vec![(self.lab.disk(), 0)] };
-        give_up::with_words(failure, give_up::clear(&remains, false))
+        let starts = vec![(self.lab.disk(), 0)];
+        let remains = Remains { esp, starts, ..Remains::default() };
+        give_up::with_words(failure, &give_up::clear(&remains, give_up::Record::Image))
     }
 
     /// Whether firmware would find nothing to start: neither on the array nor on its members.

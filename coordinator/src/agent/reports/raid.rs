@@ -84,7 +84,7 @@ fn erased(node: &mut Node, disks: &[Erased]) {
         return;
     };
     let before = arrays.len();
-    arrays.retain(|array| !disks.iter().any(|disk| has_member(array, disk)));
+    arrays.retain(|array| !disks.iter().any(|disk| has_member(array, disk, disks)));
     match (arrays.len(), before) {
         (left, before) if left == before => {}
         (0, _) => config.clear(),
@@ -93,16 +93,23 @@ fn erased(node: &mut Node, disks: &[Erased]) {
     }
 }
 
-/// Whether a software array has a member on `disk`: by serial number, and by the name it was built with where one is not known, as
-/// names change between boots. An array that does not say what it is made of has none.
-fn has_member(array: &Value, disk: &Erased) -> bool {
+/// Whether a software array has a member on `disk`, one of those that were `erased`: by serial number, as names change between boots.
+/// By the name it was built with where one is not known, or where several disks have it, as behind some bridges and controllers. An
+/// array that does not say what it is made of has none.
+fn has_member(array: &Value, disk: &Erased, erased: &[Erased]) -> bool {
     let list = |key: &str| array.get(key).and_then(Value::as_array).into_iter().flatten();
-    let serials = list("member_serials").map(|serial| serial.as_str().unwrap_or_default());
-    let mut members =
-        list("members").filter_map(Value::as_str).zip(serials.chain(std::iter::repeat("")));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let serials: Vec<String> = list("member_serials").map(text).collect();
+    let is_alone = |serial: &str| {
+        serials.iter().filter(|other| *other == serial).count() == 1
+            && erased.iter().filter(|other| other.serial == serial).count() == 1
+    };
+    let serials = serials.iter().map(String::as_str).chain(std::iter::repeat(""));
+    let mut members = list("members").map(text).zip(serials);
     members.any(|(member, serial)| match (serial, disk.serial.as_str()) {
-        ("", _) | (_, "") => is_on_disk(member, &disk.device),
-        (serial, erased) => serial == erased,
+        ("", _) | (_, "") => is_on_disk(&member, &disk.device),
+        (serial, other) if serial != other => false,
+        (serial, _) => is_alone(serial) || is_on_disk(&member, &disk.device),
     })
 }
 
@@ -263,6 +270,29 @@ mod tests {
             let left = node.other["raid_config"]["logical_disks"].as_array().unwrap();
             assert_eq!(left.len(), if lost { 1 } else { 2 }, "{serials}, {erased:?}");
             assert_eq!(left.last(), Some(&other), "it does not say what it is made of");
+        }
+    }
+
+    #[test]
+    fn a_serial_number_that_several_disks_have_tells_nothing_of_them() {
+        let array = |members: Value, serials: Value| json!({"controller": "software", "uuid": "root", "members": members, "member_serials": serials});
+        let members = json!(["/dev/sda2", "/dev/sdb2"]);
+        for (members, serials, erased, lost) in [
+            (&members, json!(["X", "X"]), &[("/dev/sdc", "X")][..], false),
+            (&members, json!(["X", "X"]), &[("/dev/sda", "X")], true),
+            (&members, json!(["X", "B"]), &[("/dev/sdc", "X"), ("/dev/sdd", "X")], false),
+            (&members, json!(["X", "B"]), &[("/dev/sda", "X"), ("/dev/sdd", "X")], true),
+            (&members, json!(["A", "B"]), &[("/dev/sdc", "A"), ("/dev/sdd", "D")], true),
+            // Each serial number stands beside its own member.
+            (&json!([5, "/dev/sdb2"]), json!(["A", ""]), &[("/dev/sdb", "C")], true),
+            (&json!([5, "/dev/sdb2"]), json!(["A", "B"]), &[("/dev/sdc", "B")], true),
+        ] {
+            let mut node = with_arrays(None);
+            let config = json!({"logical_disks": [array(members.clone(), serials.clone())]});
+            node.other.insert("raid_config".to_owned(), config);
+            let node = after_erasing_those(node, erased);
+            let left = node.other["raid_config"].get("logical_disks").is_some();
+            assert_eq!(left, !lost, "{members}, {serials}, {erased:?}");
         }
     }
 
