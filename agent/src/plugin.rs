@@ -15,6 +15,7 @@ pub mod key;
 pub mod launch;
 mod output;
 mod process;
+mod reply;
 mod run;
 mod scratch;
 pub mod step;

@@ -152,7 +152,74 @@ fn the_examples_in_shell_and_python_check_clear_a_sector_once_and_sign() {
             "{language}: {value}"
         );
         bench.bundle(&plugin);
+        // What cannot be read is not empty.
+        fs::write(bench.disk(), [0; 100]).unwrap();
+        let (code, value) = bench.run(&plugin, "clear_first_sector");
+        assert_eq!((code, &value["blame"]), (Some(1), &json!("hardware")), "{language}: {value}");
+        assert!(message(&value).contains("cannot be read"), "{language}: {value}");
+        assert!(value["remedy"].as_str().unwrap().contains("cable"), "{language}: {value}");
     }
+}
+
+#[test]
+fn the_example_to_copy_reads_the_file_that_it_is_given_and_says_what_did_not_confine_it() {
+    let bench = Bench::new();
+    let plugin = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins/examples/checksum");
+    let (code, value) = bench.run(&plugin, "checksum_disks");
+    assert_eq!((code, message(&value)), (Some(0), "1 disks were read"), "{value}");
+    let warning = value["warnings"][0].as_str().unwrap();
+    assert!(warning.starts_with("the plugin was not confined"), "{value}");
+}
+
+#[test]
+fn a_fakes_control_characters_do_not_reach_the_terminal() {
+    let bench = Bench::new();
+    let says = |line: &str| format!("printf '%s\\n' '{line}'");
+    let progress = r#"{"type":"progress","message":"a\u001b[31mb"}"#;
+    let changed = r#"{"type":"result","outcome":"changed","message":"c\u001b[2Jd\ne"}"#;
+    let plugin = bench.plugin(&json!({}), &format!("{}; {}", says(progress), says(changed)));
+    let plugin = plugin.display().to_string();
+    let output = bench.agent(&["plugin", "run", "fake_step", "--dir", &plugin]);
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "changed: c\\u{1b}[2Jd\\ne\n");
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(log.contains(r"a\u{1b}[31mb"), "{log:?}");
+    let failed = r#"{"type":"result","outcome":"failed","message":"f\u001bg","remedy":"h\u0007i"}"#;
+    for script in [says(failed), says(r#"{"type":"\u001bc"}"#)] {
+        bench.plugin(&json!({}), &script);
+        let output = bench.agent(&["plugin", "run", "fake_step", "--dir", &plugin]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!said.contains(['\u{1b}', '\u{7}']) && said.contains(r"\u{1b}"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_fake_that_fails_without_a_remedy_gets_a_plain_one() {
+    for (who, blame, remedy) in [
+        ("order", "order", "correct the order"),
+        ("hardware", "hardware", "check the hardware"),
+        ("plugin", "internal", "ask the plugin's author"),
+    ] {
+        let bench = Bench::new();
+        let line = format!(r#"echo '{{"type":"result","outcome":"failed","who":"{who}"}}'"#);
+        let (_, value) = bench.run(&bench.plugin(&json!({}), &line), "fake_step");
+        assert_eq!(value["blame"], blame, "{value}");
+        assert!(value["remedy"].as_str().unwrap().starts_with(remedy), "{value}");
+    }
+}
+
+#[test]
+fn a_fake_whose_interpreter_is_not_found_has_a_remedy_and_bundling_it_warns() {
+    let bench = Bench::new();
+    let plugin = bench.plugin(&json!({}), "exit 127");
+    let (_, value) = bench.run(&plugin, "fake_step");
+    assert!(value["remedy"].as_str().unwrap().contains("its interpreter"), "{value}");
+    let (key, out) =
+        (bench.path("key").display().to_string(), bench.path("it").display().to_string());
+    bench.agent(&["plugin", "keygen", "-o", &key]);
+    let plugin = plugin.display().to_string();
+    let made = bench.agent(&["plugin", "bundle", &plugin, "--key", &key, "-o", &out]);
+    let log = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(made.status.success() && log.contains("/bin/sh, which is not in root/"), "{made:?}");
 }
 
 #[test]
@@ -191,14 +258,87 @@ fn a_fake_that_misbehaves_is_ended_and_the_failure_says_how() {
         ("reboots for ever", result("reboot"), "asked for reboot number 4, the manifest allows 3"),
         ("fails", result("failed"), "plugin fake: said"),
     ];
-    for (name, script, expected) in cases {
-        let bench = Bench::new();
-        let plugin = bench.plugin(&json!({}), &script);
-        let began = Instant::now();
+    cases.into_iter().for_each(fails);
+}
+
+/// Runs a fake of this name and script, which must fail soon, with these words.
+fn fails((name, script, expected): (&str, String, &str)) {
+    let bench = Bench::new();
+    let plugin = bench.plugin(&json!({}), &script);
+    let began = Instant::now();
+    let (code, value) = bench.run(&plugin, "fake_step");
+    assert_eq!(code, Some(1), "{name}: {value}");
+    assert!(message(&value).contains(expected), "{name}: {value}");
+    assert!(began.elapsed() < Duration::from_secs(8), "{name} took {:?}", began.elapsed());
+}
+
+#[test]
+fn a_fake_that_goes_on_after_its_answer_is_not_believed() {
+    let endless = "while :; do echo '{\"type\":\"progress\"}'; done";
+    let cases = [
+        (
+            "answers and goes on",
+            format!("{}; sleep 60", result("changed")),
+            "it said result changed (\"said\"), but had not ended 5 s later, and was killed",
+        ),
+        (
+            "takes its answer back",
+            format!("{}; sleep 0.3; {}; exit 1", result("changed"), result("failed")),
+            "plugin fake: said (before that it said result changed (\"said\"))",
+        ),
+        (
+            "answers twice",
+            format!("{}; {}", result("changed"), result("unchanged")),
+            "it said result changed (\"said\"), and after that line 2 of its output: \"{\\\"type\\\":\\\"result\\\",\\\"outcome\\\":\\\"unchanged",
+        ),
+        (
+            "answers and floods",
+            format!("{}; {endless}", result("changed")),
+            "more than 10000 lines",
+        ),
+    ];
+    cases.into_iter().for_each(fails);
+}
+
+#[test]
+fn a_fake_that_plans_twice_is_not_run() {
+    let bench = Bench::new();
+    let ran = bench.path("ran");
+    let plugin = bench.plugin(&json!({}), &format!("touch {}", ran.display()));
+    let program = plugin.join("root/bin/fake");
+    let plans =
+        r#"[ "$IRONWRIGHT_OP" = plan ] && { echo '{"type":"plan","actions":[]}'; sleep 0.2; }"#;
+    let cannot = result("failed");
+    for (script, expected) in [
+        (format!("{plans} && {cannot} && exit"), "plugin fake: said (before that it said plan)"),
+        (
+            format!("{plans} && echo && exit"),
+            "it said plan, and after that line 2 of its output: \"\"",
+        ),
+    ] {
+        fs::write(&program, format!("#!/bin/sh\n{script}\ntouch {}\n", ran.display())).unwrap();
         let (code, value) = bench.run(&plugin, "fake_step");
-        assert_eq!(code, Some(1), "{name}: {value}");
-        assert!(message(&value).contains(expected), "{name}: {value}");
-        assert!(began.elapsed() < Duration::from_secs(8), "{name} took {:?}", began.elapsed());
+        assert_eq!(code, Some(1), "{value}");
+        assert!(message(&value).contains(expected), "{value}");
+    }
+    assert!(!ran.exists());
+}
+
+#[test]
+fn the_end_of_a_fakes_log_is_kept_however_it_ends() {
+    let bench = Bench::new();
+    // One write, which fits into the pipe: nobody has read it when the fake ends.
+    let (words, lines) = (bench.path("words"), (0..600).map(|n| format!("line {n} {:080}\n", 0)));
+    fs::write(&words, lines.collect::<String>()).unwrap();
+    let log = format!("cat {} >&2", words.display());
+    let change = json!({"limits": {"seconds": 60}});
+    let plugin = bench.plugin(&change, &format!("{log}; {}", result("changed")));
+    let plugin = plugin.display().to_string();
+    for _ in 0..5 {
+        let output = bench.agent(&["plugin", "run", "fake_step", "--dir", &plugin]);
+        assert!(output.status.success(), "{output:?}");
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(log.contains("plugin fake: line 599 0"), "{log}");
     }
 }
 
@@ -459,6 +599,8 @@ fn a_confined_fake_that_hangs_is_killed_and_one_without_its_interpreter_is_named
     let (code, value) = bench.run_bundle(&bundle, &[]);
     assert_eq!(code, Some(1));
     assert!(message(&value).contains("is its interpreter in the tree?"), "{value}");
+    let remedy = "check that the program and its interpreter are in the plugin's tree";
+    assert_eq!(value["remedy"], remedy, "{value}");
 }
 
 /// Watches nothing.

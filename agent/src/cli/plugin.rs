@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Args as ClapArgs, Subcommand};
 use ironwright_plugin::{Outcome, Progress, StepInfo, Verdict};
+use serde::Serialize;
 use serde_json::Value;
 
 use super::output::{Trouble, print_json, print_line};
@@ -119,6 +120,7 @@ pub(super) fn run(args: Args) -> Result<Done, Trouble> {
         Command::Run(args) => return interruptible(*args),
         Command::Bundle { dir, key, output } => {
             let folder = read(&dir)?;
+            warn_of_interpreter(&folder);
             let key = SigningKey::read(&key)
                 .map_err(|error| Trouble::new(&error, "make a key with `plugin keygen -o FILE`"))?;
             let made = bundle::make(&folder, &key, &output)
@@ -187,13 +189,7 @@ fn check(dir: &Path) -> Result<(), Trouble> {
         .plugin
         .describe(&Console::default())
         .map_err(|error| Trouble::from(error.failure(&manifest.name, "describe")))?;
-    if let Some(interpreter) = opened.plugin.folder.missing_interpreter() {
-        tracing::warn!(
-            "the program needs {0}, which is not in root/: it runs here, but not confined; put {0} and what it needs into \
-             root/ before you ship it",
-            interpreter.display()
-        );
-    }
+    warn_of_interpreter(&opened.plugin.folder);
     let steps: Vec<String> = manifest.steps.iter().map(StepInfo::key).collect();
     print_line(&format!(
         "{} {} is a good plugin: {}",
@@ -201,6 +197,25 @@ fn check(dir: &Path) -> Result<(), Trouble> {
         manifest.version,
         steps.join(", ")
     ))
+}
+
+fn warn_of_interpreter(folder: &Folder) {
+    if let Some(interpreter) = folder.missing_interpreter() {
+        tracing::warn!(
+            "the program needs {0}, which is not in root/: it runs here, but not confined; put {0} and what it needs into \
+             root/ before you ship it",
+            interpreter.display()
+        );
+    }
+}
+
+/// What `run --json` prints.
+#[derive(Debug, Serialize)]
+struct Ran<'a> {
+    #[serde(flatten)]
+    verdict: &'a Verdict,
+    /// What did not limit the plugin, as in a step's evidence.
+    warnings: Vec<String>,
 }
 
 /// Ctrl-C asks an abortable step to stop; one that is not is left to its end or its time limit.
@@ -241,11 +256,13 @@ fn step(args: &RunArgs, console: &Console) -> Result<Done, Trouble> {
         }
         Planned::Actions(_) => perform(&opened, args, console).map_err(failure)?,
     };
+    let warnings: Vec<String> = plugin.unlimited().into_iter().collect();
     if let Outcome::Failed(failed) = verdict.outcome {
-        return Err(failure_of(name, &args.step, &verdict.message, failed).into());
+        let trouble = Trouble::from(failure_of(name, &args.step, &verdict.message, failed));
+        return Err(trouble.with("warnings", &warnings));
     }
     if args.json {
-        print_json(&verdict)?;
+        print_json(&Ran { verdict: &verdict, warnings })?;
     } else {
         let word = if verdict.outcome == Outcome::Changed { "changed" } else { "unchanged" };
         print_line(&format!("{word}: {}", verdict.message))?;

@@ -7,12 +7,16 @@ use std::process::ExitStatus;
 use ironwright_api::{Blame, Failure};
 use ironwright_plugin::ManifestProblem;
 
+use super::launch::{NOT_IN_TREE, NOT_STARTED, UNSTARTED};
 use super::output::{MAX_BYTES, MAX_LINE, MAX_LINES};
 use super::process::how;
+use super::reply::escaped;
 use crate::report::chain;
 
 /// Bytes of state that a plugin may save over a reboot.
 pub(super) const MAX_STATE: usize = 64 << 10;
+/// What to do where the program could not be started.
+const BRING: &str = "check that the program and its interpreter are in the plugin's tree";
 
 /// Why a plugin gave no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +107,8 @@ pub enum CallError {
         op: &'static str,
         /// How it ended.
         how: String,
+        /// Its exit status, where it had one.
+        code: Option<i32>,
         /// The end of its log.
         last_words: String,
     },
@@ -113,6 +119,24 @@ pub enum CallError {
         said: &'static str,
         /// How it ended.
         how: String,
+    },
+    /// Answered, and went on.
+    #[error("it said {said}, but had not ended {seconds} s later, and was killed")]
+    Lingers {
+        /// Its answer.
+        said: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// Answered, and said more.
+    #[error("it said {said}, and after that line {number} of its output: {text:?}")]
+    AfterAnswer {
+        /// Its answer.
+        said: String,
+        /// From 1.
+        number: u64,
+        /// The beginning of that line.
+        text: String,
     },
     /// Too much state.
     #[error("it wants to save {bytes} bytes over the reboot, the most is {MAX_STATE}")]
@@ -141,21 +165,47 @@ impl CallError {
         Self::Garbage { number, text: line.chars().take(120).collect(), source }
     }
 
+    pub(super) fn after(number: u64, line: &str, said: String) -> Self {
+        Self::AfterAnswer { said, number, text: line.chars().take(120).collect() }
+    }
+
     /// Adds how the process ended, where that is what is to be told.
     pub(super) fn with_end(self, status: Option<ExitStatus>, words: &str) -> Self {
         let Self::NoAnswer { op, .. } = self else { return self };
+        let code = status.and_then(|status| status.code());
         let how = status.map_or_else(|| "closed its output".to_owned(), how);
-        Self::NoAnswer { op, how, last_words: words.to_owned() }
+        Self::NoAnswer { op, how, code, last_words: words.to_owned() }
+    }
+
+    /// Whether its program could not run: the launcher's word, or a shell's or loader's exit statuses for that.
+    fn not_runnable(&self) -> bool {
+        let Self::NoAnswer { code: Some(code), last_words, .. } = self else { return false };
+        match *code {
+            126 | 127 => true,
+            code => code == i32::from(NOT_STARTED) && last_words.contains(NOT_IN_TREE),
+        }
+    }
+
+    /// Whether the launcher failed before it came to the program: the machine's kernel is in the way, not the plugin.
+    fn not_confined(&self) -> bool {
+        let Self::NoAnswer { code: Some(code), last_words, .. } = self else { return false };
+        *code == i32::from(NOT_STARTED)
+            && last_words.contains(UNSTARTED)
+            && !last_words.contains(NOT_IN_TREE)
     }
 
     /// What to do about it, one sentence.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
+        if self.not_confined() {
+            return "the last words name what this machine's kernel refused: mend that, or run the plugin on another machine";
+        }
+        if self.not_runnable() {
+            return BRING;
+        }
         match self {
             Self::NoStep { .. } | Self::Arguments(_) => "correct the step's name and its arguments",
-            Self::Start { .. } => {
-                "check that the program and its interpreter are in the plugin's tree"
-            }
+            Self::Start { .. } => BRING,
             Self::Outside { .. } => {
                 "put the program itself into the plugin's tree, or make the link a relative one to a file in it"
             }
@@ -174,6 +224,13 @@ impl CallError {
             Self::NoAnswer { .. } | Self::Contradicts { .. } => {
                 "the plugin's author must mend it: one result line, then exit status 0"
             }
+            Self::Lingers { .. } => {
+                "check the hardware, the plugin may have been at work on it; its author must mend it: the result is the last thing \
+                 that a plugin says, then it ends"
+            }
+            Self::AfterAnswer { .. } => {
+                "the plugin's author must mend it: the result is the last thing that a plugin says, and there is one"
+            }
             Self::State { .. } | Self::Reboots { .. } => {
                 "the plugin's author must mend it, or limits.reboots of its manifest"
             }
@@ -189,6 +246,7 @@ impl CallError {
         let blame = match self {
             Self::NoStep { .. } | Self::Arguments(_) => Blame::Order,
             Self::TimedOut { .. } | Self::Aborted => Blame::Hardware,
+            error if error.not_confined() => Blame::Environment,
             Self::Start { .. }
             | Self::Outside { .. }
             | Self::LongLine { .. }
@@ -197,13 +255,16 @@ impl CallError {
             | Self::Unexpected { .. }
             | Self::NoAnswer { .. }
             | Self::Contradicts { .. }
+            | Self::Lingers { .. }
+            | Self::AfterAnswer { .. }
             | Self::State { .. }
             | Self::Reboots { .. }
             | Self::Describe { .. } => Blame::Internal,
         };
         Failure {
             step: step.to_owned(),
-            message: format!("plugin {plugin}: {}", chain(self)),
+            // A parser's complaint repeats what the plugin wrote.
+            message: format!("plugin {plugin}: {}", escaped(&chain(self))),
             remedy: self.remedy().to_owned(),
             blame,
         }

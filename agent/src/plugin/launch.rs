@@ -28,7 +28,11 @@ use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use serde::{Deserialize, Serialize};
 
 /// Exit status of a launcher that failed before the plugin ran; a shell's for "cannot be run" is 126.
-const NOT_STARTED: u8 = 125;
+pub(super) const NOT_STARTED: u8 = 125;
+/// How the launcher's last words begin then.
+pub(super) const UNSTARTED: &str = "the plugin was not started";
+/// What its last words ask where the program itself could not be started.
+pub(super) const NOT_IN_TREE: &str = "is its interpreter in the tree?";
 /// What root keeps in a plugin (capabilities(7)): the disks' and controllers' ioctls, files whoever owns them, signals, locked
 /// memory. Not: making device nodes, loading modules, the network, the clock, tracing, another root.
 const KEPT: CapabilitySet = CapabilitySet::SYS_ADMIN
@@ -107,7 +111,7 @@ pub fn main(spec: &str, inner: bool) -> ExitCode {
     });
     done.unwrap_or_else(|error| {
         // The agent reads this as the plugin's last words.
-        tracing::error!("the plugin was not started: {}", crate::report::chain(&error));
+        tracing::error!("{UNSTARTED}: {}", crate::report::chain(&error));
         ExitCode::from(NOT_STARTED)
     })
 }
@@ -233,9 +237,7 @@ fn become_plugin(spec: &Spec) -> Result<Never, LaunchError> {
         .split_first()
         .map_or(("", [].as_slice()), |(program, args)| (program.as_str(), args));
     let error = Command::new(Path::new("/").join(program)).args(args).exec();
-    Err(failed(format!(
-        "starting {program} of the plugin's tree (is its interpreter in the tree?)"
-    ))(error))
+    Err(failed(format!("starting {program} of the plugin's tree ({NOT_IN_TREE})"))(error))
 }
 
 /// Takes effect when the program starts: root then gets no more than the bounding set (capabilities(7)).

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::Level;
+
 /// Longest line on standard output, bytes.
 pub(super) const MAX_LINE: u64 = 64 << 10;
 /// Most lines and most bytes on standard output of one call.
@@ -60,6 +62,18 @@ pub(super) fn lines(from: impl Read, to: &SyncSender<Said>) {
     to.send(Said::TooMuch).ok();
 }
 
+/// Level and text of a line that comes from a log of our kind: the launcher's own, or that of a plugin in Rust.
+fn levelled(line: &str) -> Option<(Level, &str)> {
+    let (time, rest) = line.split_once(' ')?;
+    let (level, text) = rest.trim_start().split_once(' ')?;
+    let part = |byte: u8| byte.is_ascii_digit() || b"-:.T".contains(&byte);
+    let is_time = time.strip_suffix('Z')?.bytes().all(part) && time.contains('T');
+    let level = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE]
+        .into_iter()
+        .find(|known| known.as_str() == level)?;
+    is_time.then_some((level, text))
+}
+
 /// The last lines of standard error.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LastWords(Arc<Mutex<VecDeque<String>>>);
@@ -80,9 +94,15 @@ impl LastWords {
                 .chars()
                 .map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c })
                 .collect();
+            let (level, text) = levelled(&text)
+                .map_or((Level::INFO, text.clone()), |(level, text)| (level, text.to_owned()));
             if logged < MAX_LOG {
                 logged += line.len() as u64;
-                tracing::info!("plugin {plugin}: {text}");
+                match level {
+                    Level::ERROR => tracing::error!("plugin {plugin}: {text}"),
+                    Level::WARN => tracing::warn!("plugin {plugin}: {text}"),
+                    _ => tracing::info!("plugin {plugin}: {text}"),
+                }
                 if logged >= MAX_LOG {
                     tracing::warn!(
                         "plugin {plugin} has written {MAX_LOG} bytes of log; the rest is dropped"
@@ -134,6 +154,20 @@ mod tests {
             (much.len() as u64, much.last()),
             (MAX_BYTES / 60_001 + 1, Some(&Said::TooMuch))
         );
+    }
+
+    #[test]
+    fn the_launchers_own_lines_keep_their_level() {
+        let line = "2026-11-29T00:48:11.123456Z  WARN memory was not limited";
+        assert_eq!(levelled(line), Some((Level::WARN, "memory was not limited")));
+        for line in
+            ["", "a b c", "WARN no time", "12Z WARN no date", "2026-11-29T00:48:11Z done with it"]
+        {
+            assert_eq!(levelled(line), None, "{line}");
+        }
+        let words = LastWords::default();
+        words.follow("x", b"2026-11-29T00:48:11.1Z ERROR not started\n".as_slice());
+        assert_eq!(words.text(), "not started");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ironwright_plugin::{Operation, Progress, Reply, Request};
+use ironwright_plugin::{Operation, Outcome, Progress, Reply, Request, Verdict};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
@@ -17,12 +17,18 @@ use super::error::CallError;
 use super::folder::Folder;
 use super::launch::{self, Live, Spec};
 use super::output::{self, LastWords, Said};
+use super::reply;
 use super::run::Plugin;
 
 /// Seconds that `describe` and `plan` may take: they only look.
 const LOOK: Duration = Duration::from_secs(60);
 /// How long a plugin may take to end after its answer.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// How often its end is looked for meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// How long the rest of its output and log is waited for when it is gone. Both end with their last process, at once; only one
+/// that left its process group can hold them open.
+const REST: Duration = Duration::from_millis(200);
 /// How long an abortable step may take to stop.
 const STOP: Duration = Duration::from_secs(30);
 /// How often cancelling is looked at.
@@ -79,13 +85,56 @@ pub(super) fn call(
     request.protocol = ironwright_plugin::PROTOCOL;
     let mut running = Running::start(plugin, &request)?;
     let answer = running.listen(folder, &request, watch);
-    let status = running.end(answer.is_ok());
-    let reply = answer.map_err(|error| error.with_end(status, &running.last_words.text()))?;
+    let (status, after) = running.end(answer.is_ok());
+    let last_words = running.last_words.text();
+    let (number, reply) = answer.map_err(|error| error.with_end(status, &last_words))?;
+    if let Some(taken_back) = afterwards(&reply, number, after) {
+        return taken_back;
+    }
     match status {
-        Some(status) if !status.success() => {
-            Err(CallError::Contradicts { said: reply.name(), how: how(status) })
+        Some(status) if status.success() => Ok(reply),
+        Some(status) => Err(CallError::Contradicts { said: reply.name(), how: how(status) }),
+        // It may have been at work still: that it is done is its word alone, and this was not its last act.
+        None => Err(CallError::Lingers { said: words(&reply), seconds: GOODBYE.as_secs() }),
+    }
+}
+
+/// What a plugin said after its answer, which should have been its last line: a failure is what counts then, anything else is an
+/// error.
+fn afterwards(first: &Reply, number: u64, after: Vec<Said>) -> Option<Result<Reply, CallError>> {
+    let fails = !matches!(first, Reply::Describe(_));
+    let mut found = None;
+    for (number, said) in (number + 1..).zip(after) {
+        let line = match said {
+            Said::Line(line) => line,
+            Said::LongLine => return Some(Err(CallError::LongLine { number })),
+            Said::TooMuch => return Some(Err(CallError::TooMuch)),
+            Said::End => break,
+        };
+        match reply::read(&line) {
+            Ok(Reply::Result(verdict))
+                if fails && matches!(verdict.outcome, Outcome::Failed(_)) =>
+            {
+                let message = format!("{} (before that it said {})", verdict.message, words(first));
+                return Some(Ok(Reply::Result(Verdict { message, ..verdict })));
+            }
+            Ok(_) | Err(_) => {
+                found.get_or_insert_with(|| CallError::after(number, &line, words(first)));
+            }
         }
-        Some(_) | None => Ok(reply),
+    }
+    found.map(Err)
+}
+
+/// A reply for people: its type, of a result also which and what.
+fn words(reply: &Reply) -> String {
+    match reply {
+        Reply::Result(Verdict { outcome, message, .. }) => {
+            format!("result {} ({message:?})", outcome.name())
+        }
+        other @ (Reply::Describe(_) | Reply::Plan(_) | Reply::Progress(_)) => {
+            other.name().to_owned()
+        }
     }
 }
 
@@ -95,6 +144,8 @@ struct Running {
     said: Receiver<Said>,
     to_child: Sender<String>,
     last_words: LastWords,
+    /// Closed when all of the log was read.
+    log_read: Receiver<()>,
 }
 
 impl Running {
@@ -128,28 +179,32 @@ impl Running {
         let (said, from_child) = mpsc::sync_channel(64);
         let (to_child, requests) = mpsc::channel::<String>();
         let last_words = LastWords::default();
+        let (reading, log_read) = mpsc::channel();
         // The threads end with the pipes, which is when the last process of the plugin is gone.
         if let Some(stdout) = child.stdout.take() {
             thread::spawn(move || output::lines(stdout, &said));
         }
         if let Some(stderr) = child.stderr.take() {
             let (words, name) = (last_words.clone(), folder.manifest().name.clone());
-            thread::spawn(move || words.follow(&name, stderr));
+            thread::spawn(move || {
+                words.follow(&name, stderr);
+                drop(reading);
+            });
         }
         if let Some(mut stdin) = child.stdin.take() {
             thread::spawn(move || requests.iter().try_for_each(|line| writeln!(stdin, "{line}")));
         }
         to_child.send(line).ok();
-        Ok(Self { child, group, said: from_child, to_child, last_words })
+        Ok(Self { child, group, said: from_child, to_child, last_words, log_read })
     }
 
-    /// Waits for the answer.
+    /// Waits for the answer, and says which line it is, from 1.
     fn listen(
         &self,
         folder: &Folder,
         request: &Request,
         watch: &dyn Watch,
-    ) -> Result<Reply, CallError> {
+    ) -> Result<(u64, Reply), CallError> {
         let manifest = folder.manifest();
         let limit = match request.op {
             Operation::Run => Duration::from_secs(manifest.limits.seconds),
@@ -188,17 +243,18 @@ impl Running {
                     return Err(CallError::NoAnswer {
                         op: request.op.name(),
                         how: String::new(),
+                        code: None,
                         last_words: String::new(),
                     });
                 }
             };
-            let reply: Reply = serde_json::from_str(&line)
-                .map_err(|source| CallError::garbage(number, &line, source))?;
+            let reply =
+                reply::read(&line).map_err(|source| CallError::garbage(number, &line, source))?;
             match (request.op, reply) {
                 (Operation::Run, Reply::Progress(progress)) => watch.progress(&progress),
                 (Operation::Describe, reply @ Reply::Describe(_))
                 | (Operation::Plan, reply @ (Reply::Plan(_) | Reply::Result(_)))
-                | (Operation::Run, reply @ Reply::Result(_)) => return Ok(reply),
+                | (Operation::Run, reply @ Reply::Result(_)) => return Ok((number, reply)),
                 (op, reply) => {
                     return Err(CallError::Unexpected { op: op.name(), got: reply.name() });
                 }
@@ -207,23 +263,32 @@ impl Running {
         Err(CallError::TooMuch)
     }
 
-    /// Waits for the end, for a while where it `answered`, and kills what is left. The exit status where it ended by itself.
-    fn end(&mut self, answered: bool) -> Option<ExitStatus> {
+    /// Waits for the end, for a while where it `answered`, and kills what is left. The exit status where it ended by itself, and
+    /// what it said meanwhile.
+    fn end(&mut self, answered: bool) -> (Option<ExitStatus>, Vec<Said>) {
         let patience = if answered { GOODBYE } else { Duration::from_millis(500) };
         let by = Instant::now() + patience;
+        let mut after = Vec::new();
         let mut ended = self.ended();
         while !ended && Instant::now() < by {
-            thread::sleep(Duration::from_millis(1));
+            // Lines must be taken, or who says many could not end.
+            match self.said.recv_timeout(LOOK_AGAIN) {
+                Ok(said) => after.push(said),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => thread::sleep(LOOK_AGAIN),
+            }
             ended = self.ended();
         }
         // Before the child is reaped, so that the number of its group cannot be another's yet.
         killpg(self.group, Signal::SIGKILL).ok();
         let status = self.child.wait().ok();
-        if !answered {
-            // Its last words are told then, and may still be in the pipe.
-            thread::sleep(Duration::from_millis(10));
+        // What is still in the pipes counts too.
+        let by = Instant::now() + REST;
+        while let Ok(said) = self.said.recv_timeout(by.saturating_duration_since(Instant::now())) {
+            after.push(said);
         }
-        status.filter(|_| ended)
+        self.log_read.recv_timeout(REST).ok();
+        (status.filter(|_| ended), after)
     }
 
     fn ended(&self) -> bool {

@@ -9,6 +9,7 @@ use super::error::{CallError, MAX_STATE};
 use super::folder::Folder;
 use super::launch::unlimited;
 use super::process::{Confinement, Device, Watch, call};
+use super::reply::escaped;
 
 /// A plugin ready to be asked.
 #[derive(Debug, Clone)]
@@ -69,7 +70,7 @@ impl Plugin {
         if differs.is_empty() {
             Ok(())
         } else {
-            Err(CallError::Describe { differs: differs.join("; ") })
+            Err(CallError::Describe { differs: escaped(&differs.join("; ")) })
         }
     }
 

@@ -254,8 +254,31 @@ pub fn failure(plugin: &str, step: &str, message: &str, failed: Failed) -> Failu
         Who::Hardware => Blame::Hardware,
         Who::Plugin => Blame::Internal,
     };
+    let remedy = if failed.remedy.trim().is_empty() {
+        without_remedy(failed.who).to_owned()
+    } else {
+        failed.remedy
+    };
     let message = format!("plugin {plugin}: {message}");
-    Failure { step: step.to_owned(), message, remedy: failed.remedy, blame }
+    Failure { step: step.to_owned(), message, remedy, blame }
+}
+
+/// What there is to do where the plugin does not say.
+fn without_remedy(who: Who) -> &'static str {
+    match who {
+        Who::Order => {
+            "correct the order, most likely the step's arguments; the plugin says no more"
+        }
+        Who::Environment => {
+            "check what the message names, then order the step again; the plugin says no more"
+        }
+        Who::Hardware => {
+            "check the hardware that the message names, then order the step again; the plugin says no more"
+        }
+        Who::Plugin => {
+            "ask the plugin's author: it names neither who must act nor a remedy; its log may say more"
+        }
+    }
 }
 
 /// An Ironic conductor has no way to go on with a step after a restart.

@@ -3,6 +3,7 @@
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
+use url::Url;
 
 use super::representation::plain;
 use crate::node::Object;
@@ -99,14 +100,32 @@ pub fn without_password(text: &str) -> Option<String> {
     Some(format!("{scheme}://{user}:{MASK}{after}"))
 }
 
-/// A URL for sentences, whatever it is: its password masked, and its query too, which is where signatures are.
+/// A URL for sentences, whatever it is: its password masked, its query and fragment too, which is where signatures and tokens are.
+/// What is no URL and may have a password (`http//user:password@host`) is not shown at all.
 #[must_use]
 pub fn for_people(text: &str) -> String {
-    let text = without_password(text).unwrap_or_else(|| text.to_owned());
-    match text.split_once('?') {
-        Some((before, _)) => format!("{before}?{MASK}"),
-        None => text,
+    let Some(mut url) = Url::parse(text).ok().filter(Url::has_host) else {
+        if text.contains('@') {
+            return format!("the text of {} characters that was given", text.chars().count());
+        }
+        return match text.find(['?', '#']) {
+            Some(at) => format!("{}{MASK}", text.split_at(at + 1).0),
+            None => text.to_owned(),
+        };
+    };
+    // Neither can fail for a URL with a host.
+    if url.password().is_some() {
+        url.set_password(Some(MASK)).ok();
+    } else if !url.username().is_empty() {
+        url.set_username(MASK).ok();
     }
+    if url.query().is_some() {
+        url.set_query(Some(MASK));
+    }
+    if url.fragment().is_some() {
+        url.set_fragment(Some(MASK));
+    }
+    url.into()
 }
 
 #[cfg(test)]
@@ -151,6 +170,11 @@ mod tests {
             ("https://u:p@h/x?X-Amz-Signature=s3cret&y=1", "https://u:******@h/x?******"),
             ("ftp//h/x?sig=s3cret", "ftp//h/x?******"),
             ("http://h/x", "http://h/x"),
+            ("http//alice:hunter2@h/x", "the text of 23 characters that was given"),
+            ("http:alice:hunter2@h/x", "http://alice:******@h/x"),
+            ("http://alice:hunt#er2@h/x", "the text of 25 characters that was given"),
+            ("https://t0ken@h/x#s3cret", "https://******@h/x#******"),
+            ("ftp//h/x#s3cret", "ftp//h/x#******"),
         ] {
             assert_eq!(for_people(text), expected);
         }

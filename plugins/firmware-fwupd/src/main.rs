@@ -38,6 +38,13 @@ fn tool(ToolFailed(message): ToolFailed) -> Problem {
     Who::Plugin.problem(message, remedy)
 }
 
+/// Nothing was to be installed, and there is nothing else to ask.
+fn unlisted(ToolFailed(message): ToolFailed) -> Problem {
+    let remedy = "read the plugin's log; build the bundle again with plugins/build, and if that does not help look at the device \
+                  that fwupdtool's last lines name";
+    Who::Plugin.problem(message, remedy)
+}
+
 fn refused(refusal: Refusal) -> Problem {
     match refusal {
         Refusal::Order(message) => order(message),
@@ -125,7 +132,7 @@ impl Step for Show {
 
     fn run(&self, _: &Request, _: &Context) -> Result<Success, Problem> {
         let fwupd = Fwupdtool::new().map_err(broken)?;
-        let found = fwupd.devices(&[]).map_err(tool)?;
+        let found = fwupd.devices(&[]).map_err(unlisted)?;
         let devices = found.iter().map(|device| {
             json!({
                 "name": device.name, "device": device.id, "plugin": device.plugin, "guids": device.guids,
@@ -158,6 +165,9 @@ mod tests {
         let (message, failed) = refused(Refusal::Tool(ToolFailed("it broke".to_owned())));
         assert_eq!((message.as_str(), failed.who), ("it broke", Who::Plugin));
         assert!(failed.remedy.starts_with("nothing was installed; read the plugin's log"));
+        // The step that only looks does not send people to itself.
+        let (_, failed) = unlisted(ToolFailed("it broke".to_owned()));
+        assert!(!failed.remedy.contains("show_fwupd") && !failed.remedy.contains("installed"));
         assert_eq!(refused(Refusal::Order("newer".to_owned())).1.who, Who::Order);
     }
 

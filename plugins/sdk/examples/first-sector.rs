@@ -1,4 +1,4 @@
-//! The example plugin in Rust: zeroes the first sector of each disk that has something in it.
+//! The example plugin in Rust: zeroes the first sector of each disk that has something in it, and reads it back.
 //!
 //! `plugins/examples/shell` and `plugins/examples/python` are the same in other languages. The built program goes to
 //! `root/bin/first-sector` of a folder with a manifest like theirs.
@@ -26,7 +26,11 @@ fn used(disk: &str) -> io::Result<bool> {
 fn clear(disk: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).open(disk)?;
     file.write_all(&[0; SECTOR])?;
-    file.sync_all()
+    file.sync_all()?;
+    match used(disk)? {
+        true => Err(io::Error::other("the first sector is not zero after it was written")),
+        false => Ok(()),
+    }
 }
 
 fn hardware(disk: &str) -> impl FnOnce(io::Error) -> Problem {

@@ -147,6 +147,19 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Its name on the wire.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Unchanged => "unchanged",
+            Self::Failed(_) => "failed",
+            Self::Reboot { .. } => "reboot",
+        }
+    }
+}
+
 /// A failure's address and cure.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
