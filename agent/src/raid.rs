@@ -172,14 +172,17 @@ pub fn with_disks_named(
 }
 
 /// Gives each array of a configuration that a plugin built the serial numbers of its `members`' disks (`member_serials`, empty where
-/// there is none): device names change between boots. A plugin that knows them itself is believed.
+/// there is none): device names change between boots. A plugin's own are kept where the machine does not know better: they may have
+/// come with what was asked for.
 pub fn add_serials(config: &mut Value, serial: impl Fn(&str) -> Option<String>) {
     let disks = config.get_mut("logical_disks").and_then(Value::as_array_mut);
     for disk in disks.into_iter().flatten().filter_map(Value::as_object_mut) {
         let Some(members) = disk.get("members").and_then(Value::as_array) else { continue };
-        let of = |member: &Value| member.as_str().and_then(&serial).unwrap_or_default();
-        let serials: Vec<String> = members.iter().map(of).collect();
-        disk.entry("member_serials").or_insert_with(|| serde_json::json!(serials));
+        let own = |at: usize| disk.get("member_serials")?.get(at)?.as_str().map(str::to_owned);
+        let known = |member: &Value| member.as_str().and_then(&serial).filter(|s| !s.is_empty());
+        let of = |(at, member)| known(member).or_else(|| own(at)).unwrap_or_default();
+        let serials: Vec<String> = members.iter().enumerate().map(of).collect();
+        disk.insert("member_serials".to_owned(), serde_json::json!(serials));
     }
 }
 
@@ -223,10 +226,10 @@ mod tests {
         add_serials(&mut config, serial);
         assert_eq!(config["logical_disks"][0]["member_serials"], json!(["ONE", "", ""]));
         assert_eq!(config["logical_disks"][1], json!({"size_gb": 5}));
-        let own = json!({"members": ["/dev/sda2"], "member_serials": ["OWN"]});
+        let own = json!({"members": ["/dev/sda2", "/dev/sdb2"], "member_serials": ["OLD", "OWN"]});
         let mut config = json!({"logical_disks": [own]});
         add_serials(&mut config, serial);
-        assert_eq!(config["logical_disks"], json!([own]), "the plugin's own");
+        assert_eq!(config["logical_disks"][0]["member_serials"], json!(["ONE", "OWN"]));
         let mut none = json!({"deleted": []});
         add_serials(&mut none, serial);
         assert_eq!(none, json!({"deleted": []}));

@@ -282,6 +282,11 @@ fn a_fake_that_goes_on_after_its_answer_is_not_believed() {
             "it said result changed (\"said\"), but had not ended 5 s later, and was killed",
         ),
         (
+            "fails and goes on",
+            format!("{}; sleep 60", result("failed")),
+            "plugin fake: said (it had not ended 5 s later, and was killed)",
+        ),
+        (
             "takes its answer back",
             format!("{}; sleep 0.3; {}; exit 1", result("changed"), result("failed")),
             "plugin fake: said (before that it said result changed (\"said\"))",

@@ -27,13 +27,19 @@ pub(super) enum Record {
 /// What was found of an unfinished deploy, and what became of it.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    /// Whether anything may have been written to the devices.
+    /// Whether this order wrote anything.
+    wrote: bool,
+    /// Whether anything may have been written to the devices now.
     tried: bool,
     /// Devices that had something to start, and have not now.
     cleared: Vec<PathBuf>,
     /// Devices that may still start something.
     still: StillStarts,
 }
+
+/// What to do where an order wrote nothing: what is on the disks may be worth keeping.
+const LOOK_FIRST: &str =
+    "this order wrote nothing: look at the array before anything of it is erased";
 
 /// Sees to it that nothing of an unfinished deploy starts, and says in the failure what was found. `done` are the steps of all
 /// attempts and agent processes.
@@ -77,7 +83,7 @@ pub(super) fn clear(remains: &Remains, record: Record) -> Found {
     let mut found = match (record, remains.is_blank()) {
         (Record::Loader, _) | (Record::Image, Some(true)) => {
             let (cleared, still) = sweep_starters(&starters());
-            Found { tried: true, cleared, still }
+            Found { wrote: true, tried: !(cleared.is_empty() && still.is_empty()), cleared, still }
         }
         (Record::Image | Record::Nothing, Some(false)) => return Found::default(),
         (Record::Nothing, Some(true)) => {
@@ -86,7 +92,8 @@ pub(super) fn clear(remains: &Remains, record: Record) -> Found {
         }
         (Record::Image | Record::Nothing, None) => {
             let why = "whether its array has a system cannot be read from the members";
-            Found { still: left_alone(&starters(), why), ..Found::default() }
+            let (wrote, still) = (record == Record::Image, left_alone(&starters(), why));
+            Found { wrote, still, ..Found::default() }
         }
     };
     // A disk that is away comes back with what the deploy gave it.
@@ -111,6 +118,11 @@ pub(super) fn with_words(failure: Failure, found: &Found) -> Failure {
     let still = still.filter(|words| !said(words));
     let remedy = match (failure.remedy.as_str(), &still) {
         (first, None) => first.to_owned(),
+        (first, Some(_)) if !found.wrote => [first, LOOK_FIRST]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("; "),
         ("", Some(_)) => StillStarts::REMEDY.to_owned(),
         (first, Some(_)) => format!("{}; {first}", StillStarts::REMEDY),
     };
@@ -209,7 +221,9 @@ mod tests {
             let told = with_words(refused(), &found);
             assert!(told.message.starts_with("nothing was changed: no; "), "{}", told.message);
             assert!(told.message.contains("/esp (left alone: whether its"), "{}", told.message);
-            assert!(told.remedy.contains("before the machine starts"), "{}", told.remedy);
+            let erase = told.remedy.contains("before the machine starts");
+            assert_eq!(erase, record == Record::Image, "{}", told.remedy);
+            assert_eq!(told.remedy.ends_with(LOOK_FIRST), !erase, "{}", told.remedy);
             assert_eq!(fs::read(folder.path().join("esp")).unwrap(), vec![7; 4096]);
             assert!(!clear(&blind, Record::Loader).cleared.is_empty());
         }
@@ -226,6 +240,9 @@ mod tests {
             assert!(told.message.contains(part), "{part}: {}", told.message);
         }
         assert!(told.remedy.contains("before the machine starts"), "{}", told.remedy);
+        let nothing_there = clear(&Remains { esp: Vec::new(), ..remains.clone() }, Record::Loader);
+        let told = with_words(refused(), &nothing_there);
+        assert!(told.message.starts_with("nothing was changed: no; "), "{}", told.message);
         let gone = Remains { missing: remains.missing.clone(), ..Remains::default() };
         for (record, expected) in
             [(Record::Loader, true), (Record::Image, true), (Record::Nothing, false)]

@@ -37,7 +37,7 @@ pub(super) enum Said {
 pub(super) fn lines(from: impl Read, to: &SyncSender<Said>) {
     let mut from = BufReader::new(from);
     let mut bytes = 0;
-    for _ in 0..MAX_LINES {
+    for number in 0..=MAX_LINES {
         let mut line = Vec::new();
         match (&mut from).take(MAX_LINE + 1).read_until(b'\n', &mut line) {
             Ok(read) if read > 0 => bytes += read as u64,
@@ -49,7 +49,7 @@ pub(super) fn lines(from: impl Read, to: &SyncSender<Said>) {
         let ended = line.pop_if(|byte| *byte == b'\n').is_some();
         let said = if !ended && line.len() as u64 > MAX_LINE {
             Said::LongLine
-        } else if bytes > MAX_BYTES {
+        } else if bytes > MAX_BYTES || number == MAX_LINES {
             Said::TooMuch
         } else {
             Said::Line(String::from_utf8_lossy(&line).into_owned())
@@ -59,7 +59,6 @@ pub(super) fn lines(from: impl Read, to: &SyncSender<Said>) {
             return;
         }
     }
-    to.send(Said::TooMuch).ok();
 }
 
 /// Level and text of a line that comes from a log of our kind: the launcher's own, or that of a plugin in Rust.
@@ -147,6 +146,8 @@ mod tests {
         assert_eq!(said(&long), [Said::LongLine]);
         let many = said(&b"x\n".repeat(20_000));
         assert_eq!((many.len() as u64, many.last()), (MAX_LINES + 1, Some(&Said::TooMuch)));
+        let most = said(&b"x\n".repeat(usize::try_from(MAX_LINES).unwrap()));
+        assert_eq!(most.last(), Some(&Said::End), "as many as may be");
         let mut line = vec![b'x'; 60_000];
         line.push(b'\n');
         let much = said(&line.repeat(200));

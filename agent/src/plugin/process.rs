@@ -93,10 +93,24 @@ pub(super) fn call(
     }
     match status {
         Some(status) if status.success() => Ok(reply),
+        None if is_failure(&reply) => Ok(lingering(reply)),
         Some(status) => Err(CallError::Contradicts { said: reply.name(), how: how(status) }),
         // It may have been at work still: that it is done is its word alone, and this was not its last act.
         None => Err(CallError::Lingers { said: words(&reply), seconds: GOODBYE.as_secs() }),
     }
+}
+
+fn is_failure(reply: &Reply) -> bool {
+    matches!(reply, Reply::Result(verdict) if matches!(verdict.outcome, Outcome::Failed(_)))
+}
+
+/// A failure whose plugin did not end: its own words and remedy count.
+fn lingering(reply: Reply) -> Reply {
+    let Reply::Result(verdict) = reply else { return reply };
+    let seconds = GOODBYE.as_secs();
+    let message =
+        format!("{} (it had not ended {seconds} s later, and was killed)", verdict.message);
+    Reply::Result(Verdict { message, ..verdict })
 }
 
 /// What a plugin said after its answer, which should have been its last line: a failure is what counts then, anything else is an
