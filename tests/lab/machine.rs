@@ -362,7 +362,7 @@ impl Machine {
             Err(error) => bail!("killing QEMU, process {pid}: {error}"),
         }
         let end = Instant::now() + DEATH_LIMIT;
-        while self.pid().is_some() {
+        while !has_let_go(pid) {
             ensure!(Instant::now() < end, "QEMU, process {pid}, survived SIGKILL for 10 s");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -393,6 +393,17 @@ impl Machine {
             }
         }
     }
+}
+
+/// Whether a killed process has closed its files: one that has only lost its memory, or whose last thread is still ending, holds its
+/// locks, and the next QEMU would not start.
+fn has_let_go(pid: Pid) -> bool {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let Ok(stat) = std::fs::read_to_string(process.join("stat")) else { return true };
+    let threads = std::fs::read_dir(process.join("task")).map_or(0, Iterator::count);
+    // The state follows the name, which is in brackets (proc_pid_stat(5)).
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    matches!(state, Some('Z' | 'X')) && threads <= 1
 }
 
 fn net_first(asked: BootDevice, default: BootDevice) -> bool {
@@ -439,6 +450,21 @@ mod tests {
             assert_eq!(net_first(BootDevice::None, default), expected);
         }
         assert!(!net_first(BootDevice::Disk, BootDevice::Pxe));
+    }
+
+    #[test]
+    fn a_process_has_let_go_when_it_has_ended_reaped_or_not() {
+        let mut command = std::process::Command::new("sleep");
+        let mut child = command.arg("60").spawn().unwrap();
+        let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+        assert!(!has_let_go(pid));
+        child.kill().unwrap();
+        let end = Instant::now() + DEATH_LIMIT;
+        while !has_let_go(pid) {
+            assert!(Instant::now() < end, "a zombie counts as ended");
+        }
+        child.wait().unwrap();
+        assert!(has_let_go(pid));
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub struct Options {
     /// Run only the virtual machine tests whose names contain this
     filter: Option<String>,
     /// Virtual machine tests at a time
-    #[arg(long, default_value_t = 2)]
+    #[arg(long, default_value_t = 3)]
     jobs: usize,
     /// Seconds a virtual machine test may take
     #[arg(long, default_value_t = 900)]
