@@ -453,6 +453,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "a process to be left unreaped")]
     fn a_process_has_let_go_when_it_has_ended_reaped_or_not() {
         let mut command = std::process::Command::new("sleep");
         let mut child = command.arg("60").spawn().unwrap();
