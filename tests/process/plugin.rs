@@ -1,5 +1,5 @@
 //! Plugins in clean orders: signed bundles that the real coordinator delivers to the real agent at run time. They run
-//! unconfined here, as a developer's own programs: `agent/tests/plugin.rs` confines them.
+//! unconfined here, as a developer's own programs: `agent/tests/plugin/` confines them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
