@@ -40,6 +40,8 @@ class Loop:
             os.fsync(file.fileno())
             # A disk has no pages of memory behind it: dropping those of the file would be paid by whoever writes next.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        # What the file system still has to note of the filling (where the blocks are) is not the next one's to wait for.
+        os.sync()
 
     def close(self):
         os.close(self.hold)
