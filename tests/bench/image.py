@@ -79,11 +79,14 @@ def ways(options, form, nginx, digest):
 
 
 def limits(form, path, nginx, loop):
-    """Seconds that no way can beat here: one stream hashed, one stream over loopback, the disk written."""
-    hashed = timed(["openssl", "dgst", "-sha256", path]).wall
-    http = timed(["curl", "-s", "-o", "/dev/null", f"{nginx.url}/{form}"]).wall
+    """Seconds that no way can beat here, the best of three: one stream hashed, one stream over loopback, the disk written."""
     data = allocated(path)
-    disk = timed(["dd", "if=/dev/zero", f"of={loop.device}", "bs=1M", f"count={data >> 20}", "oflag=direct", "status=none"]).wall
+    commands = [
+        ["openssl", "dgst", "-sha256", path],
+        ["curl", "-s", "-o", "/dev/null", f"{nginx.url}/{form}"],
+        ["dd", "if=/dev/zero", f"of={loop.device}", "bs=1M", f"count={data >> 20}", "oflag=direct", "status=none"],
+    ]
+    hashed, http, disk = (min(timed(command).wall for _ in range(3)) for command in commands)
     return hashed, http, disk, data
 
 
