@@ -421,13 +421,12 @@ impl Run<'_> {
             cluster_bytes: usize::try_from(header.cluster_bytes).unwrap_or(0),
         });
         let (lanes, writers) = start_writers(target, codec, &fate)?;
-        let sink = Sink {
-            target: Arc::clone(target),
-            lanes,
-            pool: Pool::new(self.tuning.pool_bytes, BUFFER_BYTES),
-        };
-        let (to_hasher, hashed) = mpsc::channel(CHUNKS);
-        let (to_demux, body) = mpsc::channel(CHUNKS);
+        // A decompressor is slower than the network and the disk, and has a window of its own: half of what waits on its sides.
+        let share = if unpacking.is_some() { 2 } else { 1 };
+        let pool = Pool::new(self.tuning.pool_bytes / share, BUFFER_BYTES);
+        let sink = Sink { target: Arc::clone(target), lanes, pool };
+        let (to_hasher, hashed) = mpsc::channel(CHUNKS / share);
+        let (to_demux, body) = mpsc::channel(CHUNKS / share);
         let hasher = digest::start_hasher(self.request.checksum.algorithm, hashed, &fate)?;
         let decoder = match unpacking {
             Some(packing) => Decoder::Unpack(unpack::start_unpack(packing, sink, body, &fate)?),

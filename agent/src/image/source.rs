@@ -30,6 +30,8 @@ pub(super) struct Source {
     /// Taken from the server but not yet by the reader.
     buffered: VecDeque<Bytes>,
     body: Option<Body>,
+    /// Of all answers since the last failure: a server may also trickle in parts of a byte each.
+    pace: Pace,
     /// Bytes taken from servers so far.
     position: u64,
     total: Option<u64>,
@@ -56,6 +58,7 @@ impl Source {
             tuning: tuning.clone(),
             buffered: VecDeque::new(),
             body: None,
+            pace: Pace::default(),
             position: 0,
             total: None,
             ranges: false,
@@ -134,7 +137,7 @@ impl Source {
             let chunk = tokio::time::timeout(self.tuning.stall, body.chunk()).await;
             let failure = match chunk {
                 Ok(Ok(Some(chunk)))
-                    if body.pace.is_too_slow(asked.elapsed(), chunk.len(), &self.tuning) =>
+                    if self.pace.is_too_slow(asked.elapsed(), chunk.len(), &self.tuning) =>
                 {
                     SourceError::Slow {
                         url: self.url(),
@@ -213,7 +216,9 @@ impl Source {
         let range = format!("bytes={}-", self.position);
         let if_range = validator.as_ref().filter(|_| self.position > 0);
         let request = response::get(&self.http, url, &range, if_range);
+        let asked = Instant::now();
         let sent = tokio::time::timeout(self.tuning.stall, request.send()).await;
+        self.pace.wait(asked.elapsed());
         let answer = response::read(url, self.position, sent, self.tuning.stall)?;
         self.check_same(url, &answer)?;
         self.total = answer.total;
@@ -257,6 +262,7 @@ impl Source {
         }
         self.failed_at = self.position;
         self.failures += 1;
+        self.pace = Pace::default();
         if failure.is_temporary() && self.failures < self.tuning.attempts {
             tracing::warn!(attempt = self.failures, error = %describe(&failure), "image connection failed, going on");
             pause(&self.tuning, self.failures).await;

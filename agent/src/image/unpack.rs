@@ -28,6 +28,9 @@ pub(super) const MEMORY_BYTES: u64 = 66 << 20;
 const ZSTD_WINDOW_LOG: u32 = 26;
 /// Bytes taken out at a time.
 const PIECE_BYTES: usize = 1 << 20;
+/// [`HELD_BYTES`] in memory.
+#[expect(clippy::cast_possible_truncation, reason = "1 MiB fits every usize")]
+const TAIL_BYTES: usize = HELD_BYTES as usize;
 /// First bytes of the unpacked image that are looked at.
 const LOOK_BYTES: usize = 64 << 10;
 
@@ -137,11 +140,14 @@ pub(super) fn start_unpack(
     fate: &Arc<Fate>,
 ) -> Result<Worker<Option<Unpacked>>, ImageError> {
     let shared = Arc::clone(fate);
+    // Made here, not there: glibc keeps what a thread freed for threads like it, and every mirror that failed would leave its own.
+    let piece = vec![0; PIECE_BYTES];
+    let tail = VecDeque::with_capacity(TAIL_BYTES + PIECE_BYTES);
     Worker::start("image-unpack", fate, move || {
         let target = Arc::clone(&sink.target);
         let output = Output::new(sink.target, sink.lanes, sink.pool, 0);
         let body = Body { chunks: body, current: Bytes::new(), fate: Arc::clone(&shared) };
-        match unpack(packing, body, &target, output) {
+        match unpack(packing, body, &target, output, (piece, tail)) {
             Ok(unpacked) => Some(unpacked),
             Err(Stop::Elsewhere) => None,
             Err(Stop::Error(error)) => {
@@ -158,14 +164,13 @@ fn unpack(
     body: Body,
     target: &Target,
     mut output: Output,
+    (mut piece, mut tail): (Vec<u8>, VecDeque<u8>),
 ) -> Result<Unpacked, Stop> {
     let disk_bytes = target.disk.bytes();
     let packed = packing.map_or("raw", |packing| Format::Packed(packing).name());
     let failed = |bytes, source| Stop::Error(ImageError::Unpack { packed, bytes, source });
     let mut source = open(packing, body).map_err(|error| failed(0, error))?;
-    let mut tail = VecDeque::new();
     let mut bytes = 0;
-    let mut piece = vec![0; PIECE_BYTES];
     loop {
         let len = fill(&mut *source, &mut piece).map_err(|error| failed(bytes, error))?;
         let part = piece.get(..len).unwrap_or_default();
@@ -199,7 +204,6 @@ fn fill(source: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Keeps the last [`HELD_BYTES`] of everything.
 fn keep_last(tail: &mut VecDeque<u8>, part: &[u8]) {
-    let held = usize::try_from(HELD_BYTES).unwrap_or(usize::MAX);
     tail.extend(part);
-    tail.drain(..tail.len().saturating_sub(held));
+    tail.drain(..tail.len().saturating_sub(TAIL_BYTES));
 }

@@ -1,4 +1,4 @@
-//! One connection's body: small chunks joined, slowness noticed.
+//! One answer's body, small chunks joined; and how slowness is noticed.
 
 use std::time::Duration;
 
@@ -18,7 +18,6 @@ pub(super) struct Body {
     skip: u64,
     /// Where the server said that its part ends: a server may serve less than was asked for.
     pub(super) until: Option<u64>,
-    pub(super) pace: Pace,
     /// Taken from the connection after a small chunk, and not yet looked at.
     stash: Option<reqwest::Result<Option<Bytes>>>,
 }
@@ -26,7 +25,7 @@ pub(super) struct Body {
 impl Body {
     /// The body of an answer, less its first `skip` bytes.
     pub(super) fn new(response: reqwest::Response, skip: u64, until: Option<u64>) -> Self {
-        Self { response, skip, until, pace: Pace::default(), stash: None }
+        Self { response, skip, until, stash: None }
     }
 
     /// Throws away what is to be skipped.
@@ -70,6 +69,11 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// Time waited for an answer to begin.
+    pub(super) fn wait(&mut self, waited: Duration) {
+        self.waited += waited;
+    }
+
     /// Whether a server that answers, but hardly, has had its time: less than `bytes` came in `period` of waiting.
     pub(super) fn is_too_slow(&mut self, waited: Duration, came: usize, tuning: &Tuning) -> bool {
         self.waited += waited;

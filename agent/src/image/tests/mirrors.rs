@@ -80,6 +80,22 @@ async fn a_server_that_serves_less_than_was_asked_for_is_asked_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_serves_a_byte_at_a_time_is_given_up() {
+    let (content, digest) = image();
+    let server = Server::start(move |ask| {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let first = ask.range.unwrap().0;
+        Reply::good(&Ask { range: Some((first, Some(first))), ..ask.clone() }, &content)
+    })
+    .await;
+    let disk = Arc::new(MemoryDisk::new(DISK));
+    let result = write_to(&server, &disk, &request(&server, &digest), &quick()).await;
+    let error = chain(&result.unwrap_err());
+    assert!(error.contains("sent less than 100 bytes"), "{error}");
+    assert!(disk.is_untouched());
+}
+
+#[tokio::test]
 async fn tables_that_cannot_be_read_ahead_come_with_the_image() {
     let forbidden: Script = |_, _| Reply::status(StatusCode::FORBIDDEN);
     let trickles: Script =

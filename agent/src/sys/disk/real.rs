@@ -107,6 +107,12 @@ impl RealDisk {
                 TryLockError::Error(error) => error,
             })?;
         }
+        if write && is_device && ioctl::block::is_read_only(&file)? {
+            return Err(io::Error::new(
+                io::ErrorKind::ReadOnlyFilesystem,
+                "the disk is read-only: its write protection is on",
+            ));
+        }
         let (bytes, sector_bytes) = if is_device {
             (ioctl::block::bytes(&file)?, ioctl::block::sector_bytes(&file)?)
         } else {

@@ -1,4 +1,4 @@
-//! Size, sector size and zeroing of block devices (linux/fs.h).
+//! Size, sector size, writability and zeroing of block devices (linux/fs.h).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -7,6 +7,7 @@ mod raw {
     use nix::{ioctl_read_bad, ioctl_write_ptr_bad, request_code_none, request_code_read};
 
     ioctl_read_bad!(blkgetsize64, request_code_read!(0x12, 114, size_of::<usize>()), u64);
+    ioctl_read_bad!(blkroget, request_code_none!(0x12, 94), nix::libc::c_int);
     ioctl_read_bad!(blksszget, request_code_none!(0x12, 104), nix::libc::c_int);
     ioctl_write_ptr_bad!(blkzeroout, request_code_none!(0x12, 127), [u64; 2]);
 }
@@ -25,6 +26,14 @@ pub(crate) fn sector_bytes(device: &impl AsFd) -> io::Result<u32> {
     // SAFETY: the descriptor is open for the call, and the kernel writes one int to a valid, exclusive address.
     unsafe { raw::blksszget(device.as_fd().as_raw_fd(), &raw mut bytes) }?;
     u32::try_from(bytes).map_err(|_negative| io::Error::other("negative sector size"))
+}
+
+/// Whether the device takes no writes (`BLKROGET`).
+pub(crate) fn is_read_only(device: &impl AsFd) -> io::Result<bool> {
+    let mut flag: nix::libc::c_int = 0;
+    // SAFETY: the descriptor is open for the call, and the kernel writes one int to a valid, exclusive address.
+    unsafe { raw::blkroget(device.as_fd().as_raw_fd(), &raw mut flag) }?;
+    Ok(flag != 0)
 }
 
 /// Makes an aligned range read as zeros, by offload or by writing (`BLKZEROOUT`).
