@@ -85,7 +85,9 @@ async fn a_server_that_serves_a_byte_at_a_time_is_given_up() {
     let server = Server::start(move |ask| {
         std::thread::sleep(std::time::Duration::from_millis(5));
         let first = ask.range.unwrap().0;
-        Reply::good(&Ask { range: Some((first, Some(first))), ..ask.clone() }, &content)
+        // Not for ever: who does not notice it ends well, and so fails here.
+        let last = (ask.number < 1000).then_some(first);
+        Reply::good(&Ask { range: Some((first, last)), ..ask.clone() }, &content)
     })
     .await;
     let disk = Arc::new(MemoryDisk::new(DISK));
